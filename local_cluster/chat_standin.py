@@ -1,6 +1,6 @@
 """A stand-in of a language model's server: it speaks OpenAI's chat completions, answers as the schema asks, and fails as it is told.
 
-`python -m local_cluster.chat_standin --model authentication-reviewer` answers well; `--fault not-json` fails in that way, and `--fault list`
+`python -m local_cluster.chat_standin --port 8000` answers well; `--fault not-json` fails in that way, and `--fault list`
 names them all. It looks at no picture: it shows that what is around a model holds, and nothing of a model.
 """
 

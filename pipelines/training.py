@@ -149,7 +149,10 @@ def pipeline(
             past = {"source": source, "as_of": day, "seed": seed} if declared.drift.history else {}
             last = declared.retrieval is not None and declared.data.split == "last"
             usual = {"examples": examples} if last else {}
-            exported = export(domain=domain, trained=candidate, test=parts.outputs["test"], **past, **unit, **usual)
+            learnt = {"training": parts.outputs["training"]} if declared.decision else {}  # of whom a decision may show
+            exported = export(
+                domain=domain, trained=candidate, test=parts.outputs["test"], **past, **unit, **usual, **learnt
+            )
             registered = register(
                 domain=domain,
                 model=exported.outputs["model"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from domains.authentication.data import SHEET
 from domains.authentication.features import BRANDS, CATEGORIES, SIDE
+from hallmark.artifacts.references import References
 from hallmark.features.fields import Output
 from hallmark.learners.model import ModelSpec
 from hallmark.learners.photo_set import PhotoSetLearner, Recipe
@@ -27,4 +28,12 @@ LEARNER = PhotoSetLearner(
     quick=QUICK,
 )
 fit, restore = LEARNER.fit, LEARNER.restore
-SPEC = ModelSpec(task="binary", outputs=OUTPUTS, inputs=LEARNER.inputs, fit=fit, restore=restore)
+SPEC = ModelSpec(
+    task="binary",
+    outputs=OUTPUTS,
+    inputs=LEARNER.inputs,
+    fit=fit,
+    restore=restore,
+    references=References(id="item_id", photos="photos", vector="embedding", same=("brand", "category")),
+)
+"""Its references are the authentic items that it learnt from: they show a reviewer and an expert what to compare with (docs/decisions/0072)."""

@@ -9,6 +9,7 @@ profile.json      reference profile for drift;  reference.parquet  a sample of i
 embeddings.safetensors  a sample of the reference's embeddings, where features.py says how to embed
 encoder.onnx, items.onnx, ranker.onnx   of a model that answers with items (retriever.py)
 index/            its index: vectors, ids, columns, words, and unit.json, which says what they were made of
+references.parquet   pictures of the items in it, of a model that answers references beside a score (references.py)
 assets            files that signature.json names and `load` of features.py or serving.py reads, such as tokenizer.json
 manifest.json     sha256 of each of the above; its own sha256 is the model's digest
 model_card.json     where it comes from; names the digest, so it is not part of it
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 INDEX = "index"
 """The folder of the unit within a model folder."""
+REFERENCES = "references.parquet"
 MANIFEST = "manifest.json"
 MODEL_CARD = "model_card.json"
 ROWS_SEEN = "rows_seen.npy"
@@ -43,7 +45,9 @@ BESIDE = frozenset(
     {MANIFEST, MODEL_CARD, ROWS_SEEN, FORMER_CARD, MLMODEL, CODE, REQUIREMENTS, PYTHON_ENV, LEFT_BY_MLFLOW}
 )
 """Files of a model folder that its manifest does not name."""
-PARTS = frozenset({"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors"})
+PARTS = frozenset(
+    {"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors", REFERENCES}
+)
 """Files that the platform itself writes and reads, which no asset may be."""
 DATA = frozenset({".json", ".safetensors", ".txt", ".parquet", ".model", ".npy"})
 """Allowed kinds of asset: bytes that are read as data and never run; .model is sentencepiece's vocabulary."""

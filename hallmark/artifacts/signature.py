@@ -11,6 +11,7 @@ from pydantic import Field as PydanticField
 from pydantic import field_validator, model_validator
 
 from hallmark.artifacts.folder import BESIDE, DATA, PARTS
+from hallmark.artifacts.references import References
 from hallmark.artifacts.retriever import Retriever
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Datatype
@@ -42,6 +43,7 @@ class Signature(Frozen):
 
     views: those that give some of the fields; callers send the others, and each view's entity.
     retriever: how a request becomes a list of items, of a model folder with an index.
+    references: which items of that index are answered beside the outputs, of a model that has one for that.
     choice: how a server chooses by the first output, where it is an uplift and the domain declares a policy.
 
     task: what the first output is and what it is worth, with the classes bound; of a folder from before there were tasks,
@@ -59,6 +61,7 @@ class Signature(Frozen):
     assets: tuple[str, ...] = ()
     views: tuple[ViewUse, ...] = ()
     retriever: Retriever | None = PydanticField(default=None, exclude_if=lambda value: value is None)
+    references: References | None = PydanticField(default=None, exclude_if=lambda value: value is None)
     choice: ServedChoice | None = PydanticField(default=None, exclude_if=lambda value: value is None)
 
     @property
@@ -82,7 +85,9 @@ class Signature(Frozen):
     @property
     def answered(self) -> tuple[Output, ...]:
         """The outputs of an answer, before serving.py adds its own."""
-        return self.outputs if self.retriever is None else self.retriever.outputs
+        if self.retriever is not None:
+            return self.retriever.outputs
+        return self.outputs if self.references is None else (*self.outputs, self.references.output)
 
     @property
     def sent(self) -> tuple[Field, ...]:

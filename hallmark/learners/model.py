@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.artifacts.references import References
 from hallmark.artifacts.retriever import RetrieverParts
 from hallmark.declaration import domain as domains
 from hallmark.declaration.data import Data
@@ -135,6 +136,7 @@ class ModelSpec:
     inputs:  of the exported model, which `encode` gives by name; one float32 "input" where it says nothing.
     assets:  files beside model.py that travel in the model folder and that features.py's `load` reads: tokenizer, thresholds.
     retriever: of a domain that declares retrieval, the parts that find items and rank them; `export` writes their files beside its path.
+    references: items of its training whose nearest it answers too; of a domain that declares a decision.
     """
 
     task: str
@@ -145,6 +147,7 @@ class ModelSpec:
     inputs: tuple[Input, ...] = (Input(),)
     assets: tuple[str, ...] = ()
     retriever: RetrieverParts | None = None
+    references: References | None = None
 
 
 def spec(domain: Domain, settings: Settings | None = None) -> ModelSpec:
@@ -178,6 +181,7 @@ def spec(domain: Domain, settings: Settings | None = None) -> ModelSpec:
             got=str(first.shape),
         )
     _of_items(domain, found.retriever, where)
+    _of_references(domain, found, where)
     return found
 
 
@@ -199,6 +203,27 @@ def _of_items(domain: Domain, parts: RetrieverParts | None, where: str) -> None:
             f"{where} and domain.yaml name different encoders",
             expected="an encoder in SPEC's retriever with encoder: own, and none with domain@version",
             got=f"encoder: {domain.retrieval.encoder}, and {'none' if parts.encoder is None else 'one'} in SPEC",
+        )
+
+
+def _of_references(domain: Domain, spec: ModelSpec, where: str) -> None:
+    """`DeclarationError` where a model's references are of nobody's use, or not of this model."""
+    found = spec.references
+    if found is None:
+        return
+    vectors = [each.name for each in spec.outputs if each.datatype == "FP32" and len(each.shape) == 1]
+    if found.vector not in vectors or found.items in {each.name for each in spec.outputs}:
+        raise DeclarationError(
+            f"the references of {where} do not fit its outputs",
+            expected=f"vector among {', '.join(vectors) or 'outputs of one axis, of which there is none'}, and items of a name that no output has",
+            got=f"vector {found.vector}, items {found.items}",
+        )
+    if domain.decision is None:
+        raise DeclarationError(
+            f"{where} has references, and {domain.name} decides nothing",
+            expected="decision: in its domain.yaml, which shows them to a reviewer or an expert",
+            got="none",
+            fix="declare one (docs/decision.md), or take references= out of SPEC",
         )
 
 

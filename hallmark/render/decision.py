@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hallmark import names, templates
+from hallmark.artifacts import release
+from hallmark.artifacts.release import Target
 from hallmark.decision import unit
 from hallmark.declaration import timeouts
 from hallmark.declaration.decision import Decision, Node
@@ -15,6 +17,7 @@ from hallmark.errors import ModelRefused
 from hallmark.files import digest_text
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
+from hallmark.prompts.prompt import Prompt
 from hallmark.prompts.sealed import EXAMPLES, PROMPT
 from hallmark.render import network
 from hallmark.render.manifest import Block, manifest
@@ -66,8 +69,34 @@ def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
     index = sealed.manifest(texts)
     digest = digest_text(index)
     served = {unit.MANIFEST: index, PROMPT: texts[PROMPT], EXAMPLES: texts[EXAMPLES]}
-    values = {"node": node, "cited": bool(whole.prompt.of_kind("references")), "initializer": INITIALIZER}
+    version = _referred(domain, node, whole.prompt, settings)
+    values = {
+        "node": node,
+        "cited": bool(whole.prompt.of_kind("references")),
+        "pictures": version.storage_uri if version else names.storage(domain.name, "references"),
+        "pictures_digest": version.digest if version else "",
+        "initializer": INITIALIZER,
+    }
     return _objects("review", domain, "reviewer", f"prompt-{sealed.short(digest)}", digest, served, values)
+
+
+def _referred(domain: Domain, node: Node, prompt: Prompt, settings: Settings) -> Target | None:
+    """The released version of the domain's own model whose references the reviewer is shown: the unit's, else the stable one.
+
+    None where another node answers them, where nothing is released yet, and of a version in a volume of the local cluster, which
+    nothing but KServe fetches: then they are crops.json in the bucket.
+    """
+    read = {prompt.input_of(name) for name in prompt.of_kind("references")} & set(node.reads)
+    nodes = domain.decision.nodes if domain.decision else {}
+    if not any(nodes[name.partition(".")[0]].service == domain.name for name in read if "." in name):
+        return None
+    released, place = release.read(domain.name, settings), unit.place(domain.name, settings)
+    found = released.stable
+    if (place / unit.MANIFEST).is_file():
+        asked = {part.digest for part in unit.read(place, expected=None).parts.values() if part.service == domain.name}
+        targets = (released.stable, released.candidate, released.previous)
+        found = next((each for each in targets if each and each.digest in asked), found)
+    return None if found is None or found.storage_uri.startswith("pvc:") else found
 
 
 def decision_service(domain: Domain, settings: Settings) -> list[Json]:

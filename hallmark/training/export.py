@@ -23,7 +23,7 @@ from hallmark.features.fields import Columns
 from hallmark.learners import onnx_model
 from hallmark.learners.model import columns, examples, requested, spec, task_of
 from hallmark.policy import served
-from hallmark.training import evaluate
+from hallmark.training import evaluate, references
 from hallmark.training.index import Lent, all_assets, put
 from hallmark.training.index import declared as retriever
 
@@ -61,6 +61,7 @@ def export(
     seasons: Sequence[SeasonRows] = (),
     index: Path | None = None,
     borrowed: Lent | None = None,
+    training: pd.DataFrame | None = None,
     settings: Settings | None = None,
 ) -> Parity:
     """Write the sealed model folder (all but the model card); `ModelRefused` where ONNX and trained model differ.
@@ -69,7 +70,8 @@ def export(
     which the model was not trained on, or its scores are rosier than what serving sees. Where `int8` is given it is what
     serves, as it was judged, byte for byte; the float32 model it came of still has to answer as the trained one does.
     `seasons` are last year's rows of parts of the year that are coming. Of a domain that answers with items, `index` is the folder of
-    its index, and `borrowed` the encoder where that is another's; `Conflict` where they do not go together.
+    its index, and `borrowed` the encoder where that is another's; `Conflict` where they do not go together. `training` has the
+    references of a model that answers some.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / folders.MANIFEST).is_file():
         raise Conflict(f"{folder} holds something else", expected="an empty or a model folder", got=folder.name)
@@ -79,7 +81,7 @@ def export(
     try:
         parity = _write(
             domain, trained, part, test=test, reference=reference, int8=int8, seasons=seasons, index=index,
-            borrowed=borrowed, settings=settings,
+            borrowed=borrowed, training=training, settings=settings,
         )  # fmt: skip
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
@@ -99,6 +101,7 @@ def _write(
     seasons: Sequence[SeasonRows],
     index: Path | None,
     borrowed: Lent | None,
+    training: pd.DataFrame | None,
     settings: Settings | None,
 ) -> Parity:
     features = domains.module(domain.name, "features", settings)
@@ -119,6 +122,7 @@ def _write(
         assets=tuple(held),
         views=views.uses(domain, features.FIELDS, settings),
         retriever=retriever(domain, borrowed=borrowed, settings=settings) if domain.retrieval else None,
+        references=declared.references,
         choice=served.declared(domain),
     )
     (folder / "signature.json").write_text(signature.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -136,6 +140,8 @@ def _write(
     _reference(domain, folder, reference, signature, seasons)
     if index is not None:
         put(folder, index)
+    if declared.references is not None:
+        references.put(folder, signature, domain.data.label, training)
     folders.seal(folder)
     return parity
 

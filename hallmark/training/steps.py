@@ -560,6 +560,7 @@ def export(
     seed: int = 0,
     index: Annotated[Path | None, Reads("Model")] = None,
     examples: Annotated[Path | None, Reads("Dataset")] = None,
+    training: Annotated[Path | None, Reads("Dataset")] = None,
     held: Annotated[dict[str, str] | None, FoundAtRun()] = None,
     encoder: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
 ) -> str:
@@ -567,6 +568,7 @@ def export(
 
     source, as_of, seed: of the examples, where the domain declares drift.history: last year's come from there too.
     examples: all of them, where the test part is not like what will be asked: the drift monitor compares with these.
+    training: of a model with references, which are taken from there.
     """
     from hallmark.artifacts.folder import verify
     from hallmark.data import dataset
@@ -584,7 +586,7 @@ def export(
     usual = frame if examples is None else splitting.usual(declared, dataset.read(examples))
     found = exporting.export(
         declared, restored, model, test=frame, reference=usual, int8=int8, seasons=seasons, index=index,
-        borrowed=_lent(declared, encoder),
+        borrowed=_lent(declared, encoder), training=None if training is None else dataset.read(training),
     )  # fmt: skip
     _write(parity, found.model_dump_json(indent=2))
     return verify(model)

@@ -17,6 +17,7 @@ from inference_services.process import ended
 _ENVIRONMENT = """environment:
   HALLMARK_UNIT_DIGEST   sha256:… that the unit must have; nothing is served before it is checked
   HALLMARK_REVIEWS       address of the queue of reviews; see --cases
+  HALLMARK_REFERENCES_DIGEST  sha256:… that the model folder of --crops must have
 
 exit codes: 0 stopped after a signal, or every record replayed; 1 a record did not; 2 wrong flags; 3 the unit was refused"""
 
@@ -37,6 +38,16 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--cases",
         help=f"where cases of persons go: {FORMS}, as `hallmark reviews` reads it, or a file; ${REVIEWS} without it, else a file beside the records",
+    )
+    add(
+        "--photos",
+        type=Path,
+        help="folder for photos of cases and pictures of their references, that of `hallmark reviews page --photos`; none are kept without it",
+    )
+    add(
+        "--crops",
+        type=Path,
+        help="pictures of references, as the reviewer is shown them: the model folder that they are of, or a folder with crops.json",
     )
     add(
         "--expired",
@@ -78,6 +89,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         logging.getLogger(__name__).warning("HALLMARK_UNIT_DIGEST is not set: any whole unit will be served")
     found = unit.read(flags.unit, expected=expected)
 
+    from inference_services import crops
     from inference_services.decision import server
 
     options = server.DecisionOptions(
@@ -85,6 +97,8 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         nodes=_nodes(flags.node, list(found.parts)),
         records=flags.records,
         cases=_cases(flags.cases or env.get(REVIEWS) or str(flags.records / "cases.jsonl")),
+        photos=flags.photos,
+        crops=crops.Crops(flags.crops, expected=env.get(crops.DIGEST)),
         expired=flags.expired,
         look=flags.look,
         host=flags.host,

@@ -38,7 +38,7 @@ class ReviewCases:
             request=case.id[:500],
             source="audit" if case.audit else "decision",
             inclusion=self._explore if case.audit else 1.0,
-            evidence=reviews.Evidence(seen=_seen(case)),
+            evidence=_evidence(case),
         )
         try:
             self._queue.open(asked)
@@ -52,6 +52,17 @@ class ReviewCases:
 def _named(request: str) -> str:
     """A client's id where the queue can name a case by it, else its digest."""
     return request if _ID.fullmatch(request) else digest_text(request)
+
+
+def _evidence(case: Case) -> reviews.Evidence:
+    return reviews.Evidence(
+        photos=tuple(reviews.Photo(digest=each) for each in case.photos),
+        references=tuple(
+            reviews.Reference(id=_named(name), photo=reviews.Photo(digest=each))
+            for name, each in case.references.items()
+        ),
+        seen=_seen(case),
+    )
 
 
 def _seen(case: Case) -> reviews.Seen:

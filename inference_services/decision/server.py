@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from hallmark.decision.unit import Unit
 from hallmark.reviews import database
 from hallmark.reviews.audits import AuditLabels
 from hallmark.reviews.queue import ReviewQueue
+from inference_services.crops import Crops
 from inference_services.decision.breaker import Breaker
 from inference_services.decision.cases import ReviewCases
 from inference_services.decision.guarantee import EVERY, GuaranteeWatch
 from inference_services.decision.metrics import DecisionMetrics
 from inference_services.decision.nodes import NodeClient
+from inference_services.decision.pictures import Pictures
 from inference_services.decision.records import CaseFile, RecordLog
 from inference_services.decision.rest import DecisionRest
 from inference_services.decision.service import DecisionService
@@ -28,6 +31,7 @@ class DecisionOptions:
     """Settings of the process.
 
     nodes: address of each.   cases: a file of lines, or the address of a queue of reviews.
+    photos: folder that pictures of cases are kept in; none: none are.   crops: pictures of references.
     expired: a file that is there while the guarantee is to count as expired, whatever its watch says.   look: seconds between its looks.
     """
 
@@ -35,6 +39,8 @@ class DecisionOptions:
     nodes: Mapping[str, str]
     records: Path
     cases: Path | str
+    photos: Path | None = None
+    crops: Crops = dataclasses.field(default_factory=lambda: Crops(None))
     expired: Path | None = None
     look: float = EVERY
     host: str = "0.0.0.0"  # noqa: S104  a pod's containers are reached from outside it
@@ -87,6 +93,7 @@ def served(options: DecisionOptions, unit: Unit) -> tuple[DecisionService, list[
         cases=cases,
         records=RecordLog(options.records),
         metrics=metrics,
+        pictures=Pictures(options.photos, options.crops) if options.photos else None,
         expired=lambda: bool((watch is not None and watch.expired) or (marker is not None and marker.exists())),
     )
     return service, [*clients.values()], watch

@@ -18,6 +18,7 @@ from hallmark.declaration import decision_paths
 from inference_services.decision.messages import ItemRequest
 from inference_services.decision.metrics import DecisionMetrics
 from inference_services.decision.nodes import NodeClient
+from inference_services.decision.pictures import Pictures
 from inference_services.decision.records import RecordLog
 
 _MARGIN = decision_paths.MARGIN.total_seconds()
@@ -36,13 +37,14 @@ class DecisionService:
         records: RecordLog,
         metrics: DecisionMetrics,
         expired: Callable[[], bool] = lambda: False,
+        pictures: Pictures | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.unit = unit
         self.metrics = metrics
         self._decision = unit.decision
         self._nodes, self._cases, self._records = nodes, cases, records
-        self._expired, self._clock = expired, clock
+        self._expired, self._clock, self._pictures = expired, clock, pictures
         self._person = next(iter(unit.decision.persons), None)
         self._pace = Pace(unit.decision.nodes[self._person]) if self._person else None
         self._audits: set[asyncio.Task[None]] = set()
@@ -71,7 +73,7 @@ class DecisionService:
                 continue
             if found.person is None:
                 break
-            taken = await self._submitted(found, given, found.person, until=until - _MARGIN / 2)
+            taken = await self._submitted(request, found, given, found.person, until=until - _MARGIN / 2)
             if taken is not None:
                 case = taken
                 break
@@ -88,7 +90,7 @@ class DecisionService:
         self._records.write(record)
         self._count(found, time.perf_counter() - began, now)
         if found.audit and self._person:
-            task = loop.create_task(self._audit(found, given))
+            task = loop.create_task(self._audit(request, found, given))
             self._audits.add(task)
             task.add_done_callback(self._audits.discard)
         return record, case
@@ -120,7 +122,16 @@ class DecisionService:
         asked = [self._nodes[node].ask(request, answers, until=limit, headers=headers) for node in ask.nodes]
         return dict(zip(ask.nodes, await asyncio.gather(*asked), strict=True))
 
-    def _case(self, verdict: Verdict, given: Given, node: str, *, audit: bool = False) -> Case:
+    def _submit(self, request: ItemRequest, verdict: Verdict, given: Given, node: str, *, audit: bool = False) -> str:
+        """The id of the case, for which pictures are kept first; it waits for disk and queue."""
+        case = self._case(verdict, given, node, audit=audit)
+        if self._pictures is not None:
+            photos = self._pictures.photos(request, self._decision)
+            references = self._pictures.references(given.answers, self._decision)
+            case = case.model_copy(update={"photos": photos, "references": references})
+        return self._cases.submit(case)
+
+    def _case(self, verdict: Verdict, given: Given, node: str, *, audit: bool) -> Case:
         person = self._decision.nodes[node]
         return Case(
             id=given.id,
@@ -136,14 +147,15 @@ class DecisionService:
             unit=self.unit.digest,
         )
 
-    async def _submitted(self, verdict: Verdict, given: Given, person: str, *, until: float) -> str | None:
+    async def _submitted(
+        self, request: ItemRequest, verdict: Verdict, given: Given, person: str, *, until: float
+    ) -> str | None:
         """The case's id; None where the queue does not take it in time."""
         loop = asyncio.get_running_loop()
         limit = min(until, loop.time() + self._decision.nodes[person].timeout.total_seconds())
-        case = self._case(verdict, given, person)
         try:
             async with asyncio.timeout_at(limit):
-                found = await asyncio.to_thread(self._cases.submit, case)
+                found = await asyncio.to_thread(self._submit, request, verdict, given, person)
         except Exception as error:  # noqa: BLE001  whatever ails the queue, the item gets an answer
             _log.warning("the queue of %s did not take a case: %s", person, error or type(error).__name__)
             self.metrics.add("cases", person=person, taken="no")
@@ -151,11 +163,11 @@ class DecisionService:
         self.metrics.add("cases", person=person, taken="yes")
         return found
 
-    async def _audit(self, verdict: Verdict, given: Given) -> None:
+    async def _audit(self, request: ItemRequest, verdict: Verdict, given: Given) -> None:
         """Hand an accepted item to a person too; nobody waits for that."""
         assert self._person is not None  # noqa: S101  only then is it called
         try:
-            await asyncio.to_thread(self._cases.submit, self._case(verdict, given, self._person, audit=True))
+            await asyncio.to_thread(self._submit, request, verdict, given, self._person, audit=True)
             self.metrics.add("cases", person="audit", taken="yes")
         except Exception as error:  # noqa: BLE001  the record says that it was drawn
             _log.warning("an audit was not taken: %s", error)

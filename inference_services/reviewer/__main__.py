@@ -15,6 +15,7 @@ from inference_services.process import ended
 DIGEST = "HALLMARK_PROMPT_DIGEST"
 _ENVIRONMENT = f"""environment:
   {DIGEST}   sha256:… that the prompt must have; nothing is served before it is checked
+  HALLMARK_REFERENCES_DIGEST   sha256:… that the model folder of --crops must have
 
 exit codes: 0 stopped after a signal; 2 wrong flags; 3 the prompt, or the references, were refused"""
 
@@ -36,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="an OpenAI-compatible server of its model, such as http://reviewer:8000",
     )
-    add("--crops", type=Path, help="folder with crops.json and the pictures of references")
+    add(
+        "--crops",
+        type=Path,
+        help="pictures of references: the model folder that they are of, or a folder with crops.json",
+    )
     add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
     add("--http-port", type=int, default=8080, help="(%(default)s)")
     return flags
@@ -52,7 +57,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     from hallmark import metrics
     from hallmark.prompts import sealed
-    from inference_services.reviewer.crops import Crops
+    from inference_services import crops
     from inference_services.reviewer.rest import ReviewerRest
     from inference_services.reviewer.service import ReviewService
     from inference_services.transport import one_model
@@ -69,7 +74,8 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
             got="nothing",
             fix="name it",
         )
-    name, crops = flags.name or prompt.prompt.name, Crops(flags.crops)
+    name = flags.name or prompt.prompt.name
+    shown = crops.Crops(flags.crops, expected=env.get(crops.DIGEST))
     client = Client(flags.llm, what="--llm", limit=1024 * 1024)
     counts = one_model.ServiceMetrics(metrics.REVIEWER, model=name, prompt=prompt.version)
     service = ReviewService(prompt, client=client, metrics=counts)
@@ -78,7 +84,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         client.close()
 
     return one_model.run(
-        lambda limit: ReviewerRest(service, crops, name=name, limit=limit),
+        lambda limit: ReviewerRest(service, shown, name=name, limit=limit),
         host=flags.host,
         port=flags.http_port,
         deadline=prompt.prompt.budget.timeout,

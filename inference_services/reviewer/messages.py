@@ -13,9 +13,9 @@ from hallmark.errors import HallmarkError
 from hallmark.features import image
 from hallmark.prompts.answer import Value
 from hallmark.prompts.prompt import PICTURES, Given, Picture, Prompt, ShownReference, Variable, wrong
+from inference_services.crops import Crops
 from inference_services.protocol import plain, v2
 from inference_services.protocol.errors import BadRequest, NoReview
-from inference_services.reviewer.crops import Crops
 
 _encode = msgspec.json.Encoder().encode
 

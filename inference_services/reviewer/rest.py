@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from inference_services.crops import Crops
 from inference_services.protocol import plain
 from inference_services.reviewer import messages
-from inference_services.reviewer.crops import Crops
 from inference_services.reviewer.service import ReviewService
 from inference_services.transport.http1 import HttpRequest
 from inference_services.transport.one_model import OneModelRest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
@@ -18,6 +18,9 @@ from hallmark.features.image import BadImage
 from hallmark.policy import served
 from inference_services.protocol.errors import BadRequest, ModelFault
 from inference_services.protocol.schema import Outputs, RequestLimits, Schema, reason
+
+if TYPE_CHECKING:
+    from inference_services.runtime.references import NearestReferences
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -59,6 +62,11 @@ class Model:
         self._features = bundle.features
         self._answer, added = bundle.answer
         self._choice = self.signature.choice
+        self._references: NearestReferences | None = None
+        if self.signature.references is not None:
+            from inference_services.runtime.references import NearestReferences  # which only such a model needs
+
+            self._references = NearestReferences(bundle, self.signature.references)
         added = (*added, *(served.OUTPUTS if self._choice else ()))
         self.schema = Schema(name, self.signature, version=version, added=added, limits=limits)
         self._bounds = {name: bounds_of(output) for name, output in self.schema.outputs.items()}
@@ -94,6 +102,8 @@ class Model:
                 outputs.update(self._answer(outputs, self.signature.labels))
             if self._choice is not None:
                 outputs.update(self._choice.of(outputs[self._names[0]], columns))
+            if self._references is not None and (declared := self.signature.references) is not None:
+                outputs[declared.items] = self._references.of(outputs[declared.vector], columns)
             if len(outputs) > len(self._names):
                 for name in self.schema.outputs.keys() - set(self._names):
                     outputs[name] = sane(self.schema.outputs[name], self._bounds[name], outputs[name], rows)

@@ -66,9 +66,9 @@ class ServerOptions:
 def run(options: ServerOptions, bundle: Bundle, *, count: int) -> int:
     """Serve on `count` workers that share the port, until a signal; the exit code, or OSError where it is taken.
 
-    A model with an index has one: its searches leave the interpreter to others, and each worker would hold the index again.
+    A model that answers with items has one: its searches leave the interpreter to others, and each worker would hold the index again.
     """
-    if bundle.index is not None:
+    if bundle.signature.retriever is not None:
         count = 1
     opened = listen(options.host, options.http_port)
     metrics = Metrics(options.labels, workers=count)

@@ -15,6 +15,7 @@ import pytest
 from domains.authentication.features import FIELDS
 from hallmark.artifacts import release
 from hallmark.artifacts.folder import seal as seal_folder
+from hallmark.artifacts.references import References
 from hallmark.artifacts.release import Release, Target
 from hallmark.artifacts.signature import Signature
 from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
@@ -65,7 +66,8 @@ def register(registry: Registry, folder: Path, thresholds: Thresholds | None) ->
     (folder / "model.onnx").write_text(folder.name)
     (folder / "features.py").write_text("FIELDS = ()\n")
     score = Output(name="score", datatype="FP32", minimum=0, maximum=1)
-    signature = Signature(domain=DOMAIN, task=Binary(), fields=FIELDS, outputs=(score,))
+    found = References(id="item_id", photos="photos", vector="embedding", same=("brand", "category"))
+    signature = Signature(domain=DOMAIN, task=Binary(), fields=FIELDS, outputs=(score,), references=found)
     (folder / "signature.json").write_text(signature.model_dump_json())
     card = model_card(seal_folder(folder), DOMAIN).model_copy(update={"thresholds": thresholds})
     registry.register(folder, card)
@@ -113,13 +115,28 @@ def changed(domain: Domain, **more: Any) -> Domain:
     return domain.model_copy(update={"decision": Decision.model_validate({**raw, **more})})
 
 
+def retrieving(domain: Domain, *, service: str) -> Domain:
+    """The domain with a node that another service answers."""
+    assert domain.decision is not None
+    raw = domain.decision.model_dump(mode="json")
+    near = {
+        "kind": "retrieve",
+        "service": service,
+        "reads": ["photos"],
+        "outputs": {"ids": "texts"},
+        "fallback": "expert",
+    }
+    look = {**raw["steps"]["look"], "ask": ["view", "near"]}
+    return changed(domain, nodes={**raw["nodes"], "near": near}, steps={**raw["steps"], "look": look})
+
+
 class Serving(Toy):
     """The service of the unit in a folder, made as its process makes it, with a view model that answers as `version` with `score`."""
 
     def __init__(self, place: Path, records: Path) -> None:
         self.view = ToyNode({})
         nobody = "http://127.0.0.1:1"
-        nodes = {"view": f"http://{self.view.address}", "nearest": nobody, "reviewer": nobody}
+        nodes = {"view": f"http://{self.view.address}", "reviewer": nobody}
         options = server.DecisionOptions(name=DOMAIN, nodes=nodes, records=records, cases=records / "cases.jsonl")
         self.service, self._clients, _ = server.served(options, unit.read(place, expected=None))
         super().__init__()
@@ -130,7 +147,7 @@ class Serving(Toy):
 
     def ask(self, *, score: float = 0.01, version: str = "1") -> dict[str, Any]:
         """The verdict on one bag."""
-        self.view.behave = lambda _: HttpResponse(200, answer({"score": [score]}, version=version))
+        self.view.behave = lambda _: HttpResponse(200, answer({"score": [score], "items": ["i7"]}, version=version))
         facts = {"price": 30.0, "brand": "Aurelle", "category": "handbag"}
         inputs: list[dict[str, Any]] = [
             {"name": name, "shape": [1], "datatype": "BYTES" if isinstance(value, str) else "FP64", "data": [value]}
@@ -169,7 +186,7 @@ def test_a_version_is_sealed_where_it_is_looked_for_and_the_service_decides_by_i
     told = capsys.readouterr()
     (row,) = json.loads(told.out)
     assert (row["slices"], row["with_threshold"]) == (1, 1)
-    assert "nearest: authentication-references is no domain here" in told.err and "go to expert" in told.err
+    assert "no domain here" not in told.err, "every node is served beside the decision"
     place = unit.place(DOMAIN, settings)
     found = unit.read(place, expected=row["unit"])
     assert (found.decision, found.thresholds) == (domain.decision, THRESHOLDS)
@@ -177,7 +194,6 @@ def test_a_version_is_sealed_where_it_is_looked_for_and_the_service_decides_by_i
     prompt = PromptRegistry(settings).fetch(PROMPT, 1)
     assert {name: (part.version, part.digest) for name, part in found.parts.items()} == {
         "view": ("1", registry.resolve(DOMAIN, 1).digest),
-        "nearest": ("", ""),
         "reviewer": (prompt.version, prompt.digest),
     }
     config, *_ = rendered.decision_service(domain, settings)
@@ -187,7 +203,7 @@ def test_a_version_is_sealed_where_it_is_looked_for_and_the_service_decides_by_i
     accepted = service.ask()
     assert (accepted["action"], accepted["threshold"]) == ("accept", 0.2)
     assert service.ask(version="2")["action"] == "person", "a threshold holds of the version that it was made for"
-    assert service.ask(score=0.9)["action"] == "person", "nobody finds references, and an expert looks"
+    assert service.ask(score=0.9)["action"] == "person", "nobody reviews it, and an expert looks"
 
 
 def test_a_flipped_byte_is_refused_and_sealing_again_mends_it(settings: Settings, capsys: Capsys) -> None:
@@ -221,11 +237,12 @@ def test_where_no_score_keeps_the_risk_it_says_so_and_people_decide(
 
 
 def test_a_pin_holds_a_node_of_no_registry_to_one_version(tmp_path: Path, settings: Settings, domain: Domain) -> None:
-    pinned = units.seal(domain, settings, tmp_path / "out", pins={"nearest": "7"})
-    assert pinned.parts["nearest"].version == "7"
+    elsewhere = retrieving(domain, service="others-references")
+    pinned = units.seal(elsewhere, settings, tmp_path / "out", pins={"near": "7"})
+    assert pinned.parts["near"].version == "7"
     assert "version 7 alone counts" in units.elsewhere(pinned)[0]
     with pytest.raises(DeclarationError, match="are looked up"):
-        units.seal(domain, settings, tmp_path / "out", pins={"view": "7"})
+        units.seal(elsewhere, settings, tmp_path / "out", pins={"view": "7"})
 
 
 def test_what_is_not_registered_or_does_not_belong_together_is_refused(
@@ -248,8 +265,7 @@ def test_what_is_not_registered_or_does_not_belong_together_is_refused(
     view = {**raw["nodes"]["view"], "reads": ["photos", "brand"]}
     nodes = {**raw["nodes"], "view": view}
     refused(ModelRefused, "nodes.view.reads", "category, price", of=changed(domain, nodes=nodes))
-    nodes = {**raw["nodes"], "nearest": {**raw["nodes"]["nearest"], "service": "search"}}
-    refused(NotFound, "search has no version champion", of=changed(domain, nodes=nodes))
+    refused(NotFound, "search has no version champion", of=retrieving(domain, service="search"))
     refused(DeclarationError, "decides nothing", of=domains.load("fraud", settings))
     path = settings.prompts / PROMPT / "prompt.yaml"
     path.write_text(path.read_text().replace("Say what you see", "Say only what you see"))
@@ -262,7 +278,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, settings: Sett
     (tmp_path / "out" / "notes.txt").write_text("mine")
     assert main(["decision", "seal", DOMAIN, "--out", str(tmp_path / "out")]) == 2
     assert "notes.txt" in capsys.readouterr().err
-    assert main(["decision", "seal", DOMAIN, "--pin", "nearest"]) == 2
+    assert main(["decision", "seal", DOMAIN, "--pin", "near"]) == 2
     assert "--pin is not NODE=VERSION" in capsys.readouterr().err
     assert main(["decision", "show", DOMAIN]) == 2
     assert "hallmark decision seal authentication" in capsys.readouterr().err

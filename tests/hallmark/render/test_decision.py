@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from hallmark.artifacts import release
+from hallmark.artifacts.release import Release, Target
 from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import unit
 from hallmark.decision.record import Part
@@ -101,7 +103,7 @@ def test_pods_are_restricted(settings: Settings, kind: str) -> None:
     )
 
 
-def sealed_unit(settings: Settings, *, name: str = DOMAIN) -> str:
+def sealed_unit(settings: Settings, *, name: str = DOMAIN, digest: str = "") -> str:
     """A release unit beside the domain's release."""
     declared = domains.load(DOMAIN, settings).decision
     assert declared is not None
@@ -112,7 +114,7 @@ def sealed_unit(settings: Settings, *, name: str = DOMAIN) -> str:
         decision=declared,
         thresholds=Thresholds(score=risk.score, at_most=0.01, confidence=0.95, fields=risk.slices),
         parts={
-            each: Part(service=node.service or "", version="1")
+            each: Part(service=node.service or "", version="1", digest=digest if node.service == DOMAIN else "")
             for each, node in declared.nodes.items()
             if node.kind != "person"
         },
@@ -132,13 +134,35 @@ def test_nothing_decides_before_a_unit_is_there_and_then_by_its_digest(settings:
     nodes = [each.partition("=")[2] for each in container(found["StatefulSet"])["args"] if each.startswith("--node=")]
     assert nodes == [
         "view=http://authentication-predictor.authentication.svc.cluster.local",
-        "nearest=http://authentication-references-predictor.authentication.svc.cluster.local",
         "reviewer=http://authentication-reviewer.authentication.svc.cluster.local:8080",
     ]
     reviewer = written(decision.reviewer_service(domain, settings))["Service"]
     assert reviewer["metadata"]["name"] == "authentication-reviewer"
     assert found["StatefulSet"]["spec"]["replicas"] == 1, "it counts the experts' minutes"
     assert {path.name for path in decision.files(settings, [domain])} == {"decision.yaml", "review.yaml"}
+
+
+def test_the_reviewer_is_shown_the_references_of_the_version_that_is_asked_for_them(settings: Settings) -> None:
+    domain = domains.load(DOMAIN, settings)
+
+    def shown() -> tuple[str, str | None]:
+        workload = written(decision.reviewer_service(domain, settings))["Deployment"]
+        (fetched,) = workload["spec"]["template"]["spec"]["initContainers"]
+        env = {each["name"]: each["value"] for each in container(workload)["env"]}
+        return fetched["args"][0], env.get("HALLMARK_REFERENCES_DIGEST")
+
+    assert shown() == ("s3://hallmark-artifacts/authentication/references", None), "crops.json, until one is released"
+    one, two = (
+        Target(version=each, storageUri=f"s3://hallmark-artifacts/authentication/m-{each}", digest=f"sha256:{each:064}")
+        for each in (1, 2)
+    )
+    release.write(DOMAIN, Release(stable=two, previous=one), settings)
+    assert shown() == (two.storage_uri, two.digest)
+    sealed_unit(settings, digest=one.digest)
+    assert shown() == (one.storage_uri, one.digest), "by the unit: another version's answers count as none"
+    here = one.model_copy(update={"storage_uri": "pvc://models/m-1"})
+    release.write(DOMAIN, Release(stable=here), settings)
+    assert shown()[1] is None, "only KServe fetches from the local cluster's volume"
 
 
 def test_another_domains_unit_is_refused(settings: Settings) -> None:

@@ -74,7 +74,7 @@ def test_what_is_lost_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert main(["render", "--graph", "authentication"]) == 0
     out, err = capsys.readouterr()
     assert yaml.safe_load(out)["kind"] == "InferenceGraph"
-    for word in ("nearest.items", "verdicts", "guarantee", "persons", "deadline", "record"):
+    for word in ("view.items", "verdicts", "guarantee", "persons", "deadline", "record"):
         assert f"{word}" in err and err.count("lost: ") >= 6
     with pytest.raises(DeclarationError, match="decides nothing"):
         graph.of(domains.load("fraud", SETTINGS))

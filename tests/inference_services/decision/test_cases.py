@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,22 @@ from typing import Any
 import pytest
 
 from hallmark.decision.case import Case
+from hallmark.decision.engine import Answer
+from hallmark.declaration.decision import Decision
 from hallmark.errors import Conflict
-from hallmark.reviews.case import Reason, Verdict, Word
+from hallmark.reviews.case import Photo, Reason, Verdict, Word
 from hallmark.reviews.database import connect
+from hallmark.reviews.photos import read
 from hallmark.reviews.queue import ReviewQueue
+from inference_services.crops import Crops
+from inference_services.decision import messages
 from inference_services.decision.cases import ReviewCases
+from inference_services.decision.messages import ItemRequest
+from inference_services.decision.pictures import Pictures
+from tests.inference_services.decision.deciding import GRAPH
+from tests.inference_services.reviewer.reviewing import PHOTOS, crops
+
+DECISION = Decision.model_validate(GRAPH)
 
 
 @pytest.fixture
@@ -67,3 +80,41 @@ def test_an_audit_says_how_likely_it_was_drawn_and_a_case_without_a_score_saves_
     assert (audit.source, audit.inclusion) == ("audit", 0.02)
     blind = queue.case(cases.submit(a_case("blind", saved=None, evidence={})))
     assert (blind.source, blind.inclusion, blind.saved) == ("decision", 1.0, 0.0)
+
+
+def asked(**inputs: list[str]) -> ItemRequest:
+    """A request of the tests' graph with these inputs beside its item."""
+    facts: dict[str, tuple[str, list[Any]]] = {"price": ("FP64", [30.0]), "brand": ("BYTES", ["Alma"])}
+    given = facts | {name: ("BYTES", data) for name, data in inputs.items()}
+    tensors = [
+        {"name": name, "shape": [len(data)], "datatype": kind, "data": data} for name, (kind, data) in given.items()
+    ]
+    return messages.read(DECISION, json.dumps({"inputs": tensors}).encode(), None)
+
+
+def test_an_items_photos_and_the_references_that_have_a_picture_are_kept_by_digest(tmp_path: Path) -> None:
+    pictures = Pictures(tmp_path / "photos", Crops(crops(tmp_path / "crops")))
+    photo = (PHOTOS / "item-1.png").read_bytes()
+    (digest,) = pictures.photos(asked(photos=[base64.b64encode(photo).decode()]), DECISION)
+    assert read(Photo(digest=digest), tmp_path / "photos").content == photo
+    found = Answer(fate="answered", outputs={"distance": 0.1, "ids": ("ref-2", "", "stranger", "ref-2")})
+    late = Answer(fate="late")
+    kept = pictures.references({"view": late, "near": found}, DECISION)
+    assert list(kept) == ["ref-2"]
+    assert read(Photo(digest=kept["ref-2"]), tmp_path / "photos").content == (PHOTOS / "ref-2.png").read_bytes()
+    assert pictures.references({"near": late}, DECISION) == {}
+
+
+def test_what_is_no_photo_is_not_kept_and_a_full_disk_keeps_nobody_from_a_case(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = Pictures(tmp_path / "photos", Crops(None))
+    assert pictures.photos(asked(photos=["a", base64.b64encode(b"MZ, a program").decode()]), DECISION) == ()
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    photo = base64.b64encode((PHOTOS / "item-1.png").read_bytes()).decode()
+    assert pictures.photos(asked(photos=[photo]), DECISION) == ()
+    assert "No space left on device" in caplog.text and not list((tmp_path / "photos").iterdir())

@@ -16,7 +16,7 @@ import httpx
 from hallmark import metrics as names
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
-from inference_services.reviewer.crops import Crops
+from inference_services.crops import Crops
 from inference_services.reviewer.rest import ReviewerRest
 from inference_services.reviewer.service import ReviewService
 from inference_services.transport.client import Client
@@ -47,8 +47,15 @@ class Reviewing(Toy):
     """The reviewer of this checkout's prompt, with little time, and the stand-in that it asks."""
 
     def __init__(
-        self, folder: Path, *, answer: Mapping[str, Any] | None = None, time: float = TIME, tries: int = 2
+        self,
+        folder: Path,
+        *,
+        name: str = "bags-reviewer",
+        answer: Mapping[str, Any] | None = None,
+        time: float = TIME,
+        tries: int = 2,
     ) -> None:
+        self.name = name
         whole = prompts.load(ROOT / "prompts", NAME)
         budget = whole.prompt.budget.model_copy(update={"timeout": timedelta(seconds=time), "tries": tries})
         whole = whole.model_copy(update={"prompt": whole.prompt.model_copy(update={"budget": budget})})
@@ -57,7 +64,7 @@ class Reviewing(Toy):
         self.prompt = sealed.read(folder / "prompt", expected=digest)
         self.crops = Crops(crops(folder / "crops"))
         self.llm = ChatStandIn(answer=answer)
-        self.metrics = ServiceMetrics(names.REVIEWER, model="bags-reviewer", prompt=self.prompt.version)
+        self.metrics = ServiceMetrics(names.REVIEWER, model=name, prompt=self.prompt.version)
         super().__init__()
         self.llm_port = asyncio.run_coroutine_threadsafe(self.llm.start(), self.loop).result(5)
         self._client = Client(f"http://127.0.0.1:{self.llm_port}", what="--llm", limit=2**20)
@@ -66,7 +73,7 @@ class Reviewing(Toy):
 
     def protocol(self) -> asyncio.Protocol:
         """The protocol object of one client."""
-        rest = ReviewerRest(self.service, self.crops, name="bags-reviewer", limit=self.limits.body)
+        rest = ReviewerRest(self.service, self.crops, name=self.name, limit=self.limits.body)
         return Http1Connection(self.endpoint, rest)
 
     def counts(self, family: str = "reviews") -> dict[str, float]:
@@ -92,7 +99,7 @@ def inputs(**changes: Any) -> list[dict[str, Any]]:
         "brand": ["Alma"],
         "category": ["tote"],
         "photos": [photo],
-        "nearest.items": ["ref-1", "ref-2"],
+        "view.items": ["ref-1", "ref-2"],
         **changes,
     }
     return [

@@ -25,14 +25,14 @@ def graph() -> dict[str, Any]:
     """The graph of the decision's tests, whose reviewer reads what our prompt is filled from."""
     made = deepcopy(GRAPH)
     made["item"]["category"] = "text"
-    made["nodes"]["nearest"] = made["nodes"].pop("near") | {"outputs": {"distance": "number", "items": "texts"}}
+    made["nodes"]["view"]["outputs"] |= {"items": "texts"}
     made["nodes"]["reviewer"] |= {
         "prompt": "authentication-review",
-        "reads": ["brand", "category", "photos", "nearest.items"],
+        "reads": ["brand", "category", "photos", "view.items"],
         "outputs": {"verdict": "text", "cites": "texts"},
         "fallback": "expert",
     }
-    made["steps"]["look"] |= {"ask": ["view", "nearest"], "routes": [{"to": "review"}]}
+    made["steps"]["look"] |= {"ask": ["view", "near"], "routes": [{"to": "review"}]}
     return made
 
 
@@ -47,12 +47,13 @@ def reviewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewing]:
 def bags(reviewer: Reviewing, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deciding]:
     from tests.inference_services.decision import deciding
 
-    deciding.GOOD["nearest"] = {"distance": [0.1], "items": ["ref-1", "ref-2"]}
+    patch = pytest.MonkeyPatch()
+    patch.setitem(deciding.GOOD, "view", {"risk": [0.02], "items": ["ref-1", "ref-2"]})
     address = f"http://{reviewer.address}"
     found = Deciding(tmp_path_factory.mktemp("bags"), graph=graph(), addresses={"reviewer": address}, version="")
     yield found
     found.stop()
-    del deciding.GOOD["nearest"]
+    patch.undo()
 
 
 def ask(bags: Deciding, item: str) -> dict[str, Any]:

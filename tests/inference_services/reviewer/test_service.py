@@ -72,8 +72,8 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "two brands": ({"brand": ["a", "b"]}, 400, "'brand': expected one text"),
     "a long text": ({"category": ["x" * 600]}, 400, "'category': expected a text of at most"),
     "an input of nobody": ({"prompt": ["ignore all of it"]}, 400, "'prompt': the prompt has no use for it"),
-    "references without a picture": ({"nearest.items": ["ref-8"]}, 422, "none of these references can be shown"),
-    "no references": ({"nearest.items": []}, 422, "none of these references can be shown"),
+    "references without a picture": ({"view.items": ["ref-8"]}, 422, "none of these references can be shown"),
+    "no references": ({"view.items": []}, 422, "none of these references can be shown"),
 }
 
 
@@ -91,11 +91,11 @@ def test_what_the_prompt_cannot_be_filled_from_is_refused_before_a_model_is_aske
 def test_references_without_their_picture_are_left_out_and_changed_ones_are(
     reviewer: Reviewing, tmp_path: Path
 ) -> None:
-    response = reviewer.http.post(PATH, json={"inputs": inputs(**{"nearest.items": ["ref-8", "ref-2", "ref-2"]})})
+    response = reviewer.http.post(PATH, json={"inputs": inputs(**{"view.items": ["ref-8", "ref-2", "ref-2"]})})
     assert told(response)["cites"] == ["ref-2"]
     folder = crops(tmp_path / "crops")
     (folder / "ref-1.png").write_bytes((PHOTOS / "item-3.png").read_bytes())
-    from inference_services.reviewer.crops import Crops
+    from inference_services.crops import Crops
 
     found = Crops(folder)
     assert found.get("ref-1") is None and found.get("ref-2") == (PHOTOS / "ref-2.png").read_bytes()
@@ -105,7 +105,7 @@ def test_its_metadata_says_what_it_takes_and_gives(reviewer: Reviewing) -> None:
     found = reviewer.http.get("/v2/models/bags-reviewer").json()
     assert found["versions"] == [reviewer.prompt.version]
     assert {each["name"]: each["datatype"] for each in found["inputs"]} == dict.fromkeys(
-        ("brand", "category", "photos", "nearest.items"), "BYTES"
+        ("brand", "category", "photos", "view.items"), "BYTES"
     )
     assert {each["name"]: each["shape"] for each in found["outputs"]} == {
         "verdict": [1],
