@@ -56,7 +56,7 @@ def test_no_environment_has_a_public_endpoint_a_plain_store_or_a_write_on_everyt
 def test_what_moto_lacks_is_planned_everywhere_else(plans: dict[str, dict[str, Any]]) -> None:
     for plan in plans.values():
         assert len(resources(plan, "aws_eks_addon")) == 5
-        assert len(resources(plan, "aws_eks_pod_identity_association")) == 7
+        assert len(resources(plan, "aws_eks_pod_identity_association")) == 8
         assert len(resources(plan, "aws_eks_access_entry")) == 2
         assert len(resources(plan, "aws_budgets_budget")) == 1
         (cluster,) = resources(plan, "aws_eks_cluster")
