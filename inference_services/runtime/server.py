@@ -24,6 +24,7 @@ from inference_services.runtime.cache import Cache
 from inference_services.runtime.executor import Executor
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model
+from inference_services.runtime.observer import PhotoObserver
 from inference_services.runtime.rest import Rest
 from inference_services.runtime.rpc import Rpc, refused
 from inference_services.runtime.service import Service
@@ -112,6 +113,7 @@ async def _serve(options: ServerOptions, bundle: Bundle, *, opened: socket.socke
     await endpoint.drain(timeout=drained - loop.time())
     watch.cancel()
     service.close()
+    await asyncio.sleep(0)  # what the model's thread had left to note
     if service.capture is not None:
         await service.capture.close(timeout=max(0.0, ends - loop.time()))
     if service.access is not None:
@@ -152,6 +154,8 @@ def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Servic
             texts=partial(v2.texts, model.schema),
         )
         service.capture.start()
+        if config.capture.batch > 1:  # KServe's own form holds requests as they came
+            service.observer = PhotoObserver.of(bundle, model.schema)
     return service
 
 
