@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -33,7 +34,7 @@ class Client:
         self._host, self._port = parts.hostname, parts.port or 80
         self._name = parts.netloc.rpartition("@")[2]
         self._limit = limit
-        self._idle: list[_Connection] = []
+        self._idle: deque[_Connection] = deque()
 
     async def post(
         self, path: str, body: Sequence[bytes | memoryview], headers: Sequence[tuple[str, str]]
@@ -46,7 +47,9 @@ class Client:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
         head = f"POST {path} HTTP/1.1\r\nhost: {self._name}\r\ncontent-length: {size}\r\n{lines}\r\n".encode()
         while self._idle:
-            kept = self._idle.pop()
+            kept = (
+                self._idle.popleft()
+            )  # the one that rested longest: a server of several workers has each connection at one of them
             if kept.usable:
                 try:
                     return await self._exchange(kept, head, body)
@@ -60,7 +63,7 @@ class Client:
     def close(self) -> None:
         """Drop what is kept."""
         while self._idle:
-            self._idle.pop().abort()
+            self._idle.popleft().abort()
 
     async def _exchange(self, connection: _Connection, head: bytes, body: Sequence[bytes | memoryview]) -> ClientReply:
         try:
