@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 import socket
 import sys
@@ -29,6 +30,7 @@ from inference_services.runtime.rest import Rest
 from inference_services.runtime.rpc import Rpc, refused
 from inference_services.runtime.service import Service
 from inference_services.transport import http1, workers
+from inference_services.transport.client import WORKER
 from inference_services.transport.endpoint import ConnectionLimits, Endpoint, Listener, close_listener, listen
 
 if TYPE_CHECKING:
@@ -161,6 +163,8 @@ def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Servic
 
 def _endpoint(options: ServerOptions, metrics: Metrics) -> Endpoint:
     lines = [f"x-hallmark-revision: {options.revision}", f"x-hallmark-model-version: {options.version}"]
+    if metrics.workers > 1:
+        lines.append(f"{WORKER.decode()}: {secrets.token_hex(4)}")
     return Endpoint(
         limits=ConnectionLimits(),
         headers="".join(f"{line}\r\n" for line in lines).encode("ascii", "replace"),
