@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import ctypes
 import http.client
@@ -36,6 +37,7 @@ OURS = HERE.parents[1]
 NUMBERS, WHOLE, WORDS = 12, 2, 4
 SERVICE = "bench"
 CONNECTIONS = 32
+PHOTOS = 200
 PER_TURN = 1024
 """Requests to each server in one turn of the capture's cost: what goes in one event."""
 Row = tuple[str, str, str, str, bool]
@@ -73,7 +75,7 @@ def main() -> int:
         "--pairs", type=int, default=5, help="servers started anew for the capture's cost (%(default)s times)"
     )
     parser.add_argument("--turns", type=int, default=24, help="turns of the capture's cost with each (%(default)s)")
-    parser.add_argument("--only", choices=("speed", "memory", "capture"), help="one part")
+    parser.add_argument("--only", choices=("speed", "memory", "capture", "photos"), help="one part")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -92,6 +94,8 @@ def main() -> int:
             rows += memory(roots, folders, given.rows)
         if given.only in (None, "capture"):
             rows += capture(roots, folders, given.pairs, given.turns)
+        if given.only in (None, "photos"):
+            rows += photos(roots, folders, given.rounds)
     sys.stdout.write("\n| | before | now | of it | asked for |\n|---|---:|---:|---:|---:|\n")
     for name, before, now, ratio, _ in rows:
         sys.stdout.write(f"| {name} | {before} | {now} | {ratio} |\n")
@@ -120,6 +124,37 @@ def speeds(roots: dict[str, Path], folders: dict[str, Path], rounds: int) -> lis
             ratio = compared(found)
             out.append(line(f"{unit}", found, ratio, f"≥ {mark} ×", f"{ratio:.1f} ×", ratio >= mark))
     return out
+
+
+def photos(roots: dict[str, Path], folders: dict[str, Path], rounds: int) -> list[Row]:
+    """CPU that a monitor has for each photo that its server answered, and the server too, with listing's feature code: the whole way, from HTTP to window."""
+    found: dict[str, list[float]] = {name: [] for name in roots}
+    served: dict[str, list[float]] = {name: [] for name in roots}
+    sent = some_photos(PHOTOS)
+    with contextlib.ExitStack() as stack:
+        ports = {}
+        for name, root in roots.items():
+            sink = stack.enter_context(monitor(root, folders[name], "photos"))
+            ports[name] = stack.enter_context(server(root, folders[name], sink=sink, model="photos")), sink
+        for turn in range(rounds + 1):  # the first one warms up
+            for name, (asked, sink) in ports.items():
+                before = joined(sink)
+                began = cpu(pid_of[sink]), cpu(pid_of[asked])
+                show(asked, sent)
+                time.sleep(3.0)  # not asked meanwhile, since a look at its metrics is a verdict
+                used = cpu(pid_of[sink]) - began[0], cpu(pid_of[asked]) - began[1]
+                if (taken := joined(sink) - before) != len(sent):
+                    raise SystemExit(f"the monitor took {taken} exchanges of {len(sent)}")
+                if turn:
+                    found[name].append(used[0] / 1e3 / len(sent))
+                    served[name].append(used[1] / 1e3 / len(sent))
+    for name in roots:
+        sys.stdout.write(
+            f"photos, {name}: {statistics.median(found[name]):,.0f} µs of the monitor's CPU a request, {statistics.median(served[name]):,.0f} of the server's\n"
+        )
+    ratio = 1 / compared(found)
+    title = "monitor's CPU for a photo of listing, µs"
+    return [line(title, found, ratio, "≤ 1/20", f"1/{ratio:.0f}", ratio >= 20)]
 
 
 def memory(roots: dict[str, Path], folders: dict[str, Path], rows: int) -> list[Row]:
@@ -176,10 +211,30 @@ def capture(roots: dict[str, Path], folders: dict[str, Path], pairs: int, turns:
     return out
 
 
-def server(root: Path, folder: Path, *, sink: int) -> contextlib.AbstractContextManager[int]:
+def some_photos(count: int) -> list[bytes]:
+    """Photos as sellers send them, real ones where there are some."""
+    from benchmarks.serving import bodies
+
+    return bodies._real(count) or bodies._drawn(count)
+
+
+def show(port: int, sent: Sequence[bytes]) -> None:
+    """Ask a server about each of these photos, one at a time."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    for data in sent:
+        tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(data).decode()]}
+        connection.request("POST", f"/v2/models/{SERVICE}/infer", json.dumps({"inputs": [tensor]}))
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise SystemExit(f"the server answered {answer.status} {text[:500]!r}")
+    connection.close()
+
+
+def server(root: Path, folder: Path, *, sink: int, model: str = "order") -> contextlib.AbstractContextManager[int]:
     """A model server with a capture that posts to this port; without one for 0."""
     command = [sys.executable, "-m", "inference_services.runtime", f"--model-name={SERVICE}", "--host=127.0.0.1"]
-    command += [f"--model-dir={folder / 'order'}", "--http-port={port}"]
+    command += [f"--model-dir={folder / model}", "--http-port={port}"]
     command += ["--grpc-port=0"] if "--grpc-port" in helped(root) else []
     command += [f"--capture-url=http://127.0.0.1:{sink}/"] if sink else []
     return started(root, command)
@@ -273,9 +328,9 @@ def started(root: Path, command: Sequence[str]) -> Iterator[int]:
         process.wait(20)
 
 
-def monitor(root: Path, folder: Path) -> contextlib.AbstractContextManager[int]:
+def monitor(root: Path, folder: Path, model: str = "rows") -> contextlib.AbstractContextManager[int]:
     """A drift monitor."""
-    command = [sys.executable, "-m", "inference_services.drift_monitor", f"--model-dir={folder / 'rows'}"]
+    command = [sys.executable, "-m", "inference_services.drift_monitor", f"--model-dir={folder / model}"]
     return started(root, [*command, "--host=127.0.0.1", "--port={port}"])
 
 
@@ -328,7 +383,7 @@ class Load:
 
 
 def make_folders(to: str) -> None:
-    """Model folders: `rows`, of 20 fields that are all watched, and `order`, of the fraud domain's features and trees."""
+    """Model folders: `rows`, of 20 fields that are all watched, `order`, of the fraud domain's features and trees, and `photos`, of listing's features."""
     from benchmarks.serving import models
     from domains.fraud import features
     from hallmark.drift import profile
@@ -348,6 +403,27 @@ def make_folders(to: str) -> None:
     models.write(
         Path(to) / "order", models.forest(), fields=features.FIELDS, output=score, features=inspect.getsource(features)
     )
+    make_photos(Path(to) / "photos")
+
+
+def make_photos(folder: Path) -> None:
+    """Listing's feature code before a small network, with the profile and the sample of embeddings of some of its photos."""
+    from benchmarks.serving import models
+    from domains.listing import features
+    from hallmark.drift import embedding, profile
+
+    try:
+        from hallmark.features.fields import Output
+    except ImportError:
+        from hallmark.registry.folder import Output  # type: ignore[no-redef]
+    folder.mkdir(parents=True)
+    known = {"image": np.array(some_photos(PHOTOS), dtype=object)}
+    scores = Output(name="score", datatype="FP32", shape=(models.CLASSES,), minimum=0, maximum=1)
+    made = profile.build(features.observe(known), scores={})
+    (folder / "profile.json").write_text(made.model_dump_json(), encoding="utf-8")
+    (folder / embedding.FILE).write_bytes(embedding.write(embedding.sample(features.embed(known))))
+    code = inspect.getsource(features).replace("SIDE = 112", "SIDE = 224")  # as models.cnn takes it
+    models.write(folder, models.cnn(), fields=features.FIELDS, output=scores, features=code)
 
 
 def drawn(rows: int, distinct: int, *, first: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -22,10 +22,13 @@ PURPOSES = {
     "reviews": "a queue of reviews in PostgreSQL",
     "networks": "domains whose models are networks",
     "tracking": "MLflow's server on a cluster",
+    "llm": "a small language model, to try the reviewer with",
     "dev": "tests and checks of Hallmark itself",
 }
 DEMO = ("training", "serving", "drift", "report", "platform")
-"""Those that `make demo` installs; `make install` installs all."""
+"""Those that `make demo` installs; `make install` installs all but those that are put in by hand."""
+BY_HAND = ("llm",)
+"""llama.cpp is built where it is installed: half an hour of two cores, and 280 MB with the model's weights."""
 
 
 def requirements() -> Iterator[tuple[str, str]]:

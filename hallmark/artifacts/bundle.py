@@ -33,7 +33,9 @@ SERVED = frozenset(
         "serving.py",
     }
 )
-WATCHED = frozenset({"signature.json", "features.py", "profile.json", "embeddings.safetensors"})
+EMBEDDINGS = "embeddings.safetensors"
+"""A sample of the reference as `embed` sees it."""
+WATCHED = frozenset({"signature.json", "features.py", "profile.json", EMBEDDINGS})
 """Files of a model folder that a server and a drift monitor read, beside the assets that its signature names.
 
 Embeddings, serving.py, and models beside model.onnx only where it has them.

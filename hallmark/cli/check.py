@@ -234,8 +234,13 @@ def _libraries() -> Iterator[Check]:
             f"extra {extra}",
             _without(extra) if gone else "ok",
             found,
-            f"`make install`, for {purpose}" if gone else "",
+            f"{_by(extra)}, for {purpose}" if gone else "",
         )
+
+
+def _by(extra: str) -> str:
+    """The command that installs an extra."""
+    return f"`.venv/bin/python .ci/install {extra}`" if extra in extras.BY_HAND else "`make install`"
 
 
 def _without(extra: str) -> str:

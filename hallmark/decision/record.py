@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 
 from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import engine
@@ -37,7 +38,7 @@ class DecisionRecord(Frozen):
     verdict: Verdict
     at: float
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The record as it is kept, in one line."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

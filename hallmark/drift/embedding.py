@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.artifacts.bundle import EMBEDDINGS
 from hallmark.drift import statistics
 from hallmark.errors import ModelRefused
 from hallmark.section import Frozen
 
-FILE = "embeddings.safetensors"
+FILE = EMBEDDINGS
 """The reference's sample in a model folder: one tensor `reference`, (n, d) float32."""
 NAME = "embedding"
 MOST = 1000

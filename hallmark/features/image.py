@@ -6,7 +6,9 @@ only the segments that describe pixels: no EXIF, colour profiles or compressed t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal, NamedTuple
@@ -53,6 +55,22 @@ class PhotoHeader(NamedTuple):
     pixels_only: bytes
 
 
+_SHARED_BYTES = 16 * 1024 * 1024
+_Pictures = dict[tuple[int, tuple[int, int]], tuple[bytes, Image.Image]]
+_shared: ContextVar[_Pictures | None] = ContextVar("_shared", default=None)
+"""Pictures that were decoded within `shared`, by the photo and the size that it was decoded at; the photo is kept, so that its id stays its own."""
+
+
+@contextmanager
+def shared() -> Iterator[None]:
+    """Decode each photo once for all that reads it at one size within the block; of large ones, 16 MiB of pixels are kept and no more."""
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
 def header(data: bytes, *, limits: PhotoLimits = LIMITS) -> PhotoHeader:
     """The header of a photo within `limits`, or `BadImage`; allocates nothing in proportion to the pixels."""
     if not isinstance(data, bytes | bytearray | memoryview):
@@ -81,7 +99,7 @@ def header(data: bytes, *, limits: PhotoLimits = LIMITS) -> PhotoHeader:
 
 
 def decode(data: bytes, *, at_least: int, limits: PhotoLimits = LIMITS) -> tuple[Image.Image, PhotoHeader]:
-    """The photo upright in RGB, with its header; a large JPEG comes at a fraction, no side under 2 x `at_least`."""
+    """The photo upright in RGB, not to be changed, with its header; a large JPEG comes at a fraction, no side under 2 x `at_least`."""
     found = header(data, limits=limits)
     try:
         with Image.open(BytesIO(found.pixels_only), formats=[found.format]) as image:
@@ -91,6 +109,9 @@ def decode(data: bytes, *, at_least: int, limits: PhotoLimits = LIMITS) -> tuple
                 )
             if found.scalable:
                 image.draft("RGB", _draft_size(image.size, at_least=at_least))
+            pictures, key = _shared.get(), (id(data), image.size)
+            if pictures is not None and key in pictures:
+                return pictures[key][1], found
             image.load()
             upright = _upright(_rgb(image), found.orientation)
     except BadImage:
@@ -98,6 +119,11 @@ def decode(data: bytes, *, at_least: int, limits: PhotoLimits = LIMITS) -> tuple
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, OverflowError) as error:
         # what Pillow's three decoders raise for damaged files
         raise BadImage("the photo cannot be decoded", expected=f"a whole {found.format}", got=_brief(error)) from error
+    if (
+        pictures is not None
+        and 3 * sum(each.width * each.height for _, each in (*pictures.values(), (data, upright))) <= _SHARED_BYTES
+    ):
+        pictures[key] = data, upright
     return upright, found
 
 

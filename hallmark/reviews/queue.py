@@ -375,7 +375,7 @@ class ReviewQueue:
         found = session.all(
             "UPDATE reviews SET state = 'claimed', token = :token, who = :who, claimed = :now, lease = :lease WHERE number ="  # noqa: S608
             f" (SELECT number FROM reviews WHERE number = :n AND state = :state{self._database.lock})"
-            " RETURNING round, (SELECT body FROM cases WHERE id = case_id)",
+            " RETURNING round, case_id",
             token=token,
             who=person,
             now=now,
@@ -383,7 +383,11 @@ class ReviewQueue:
             n=number,
             state=state,
         )
-        for round_, body in found:
+        for (
+            round_,
+            case_id,
+        ) in found:  # SQLite reads all cases for a subquery of RETURNING: its columns have no type there, so that no index of texts serves
+            ((body,),) = session.all("SELECT body FROM cases WHERE id = :id", id=case_id)
             case = Case.model_validate_json(body)
             self._note(session, case.id, round_, "claimed", person, "")
             return Claim(token=token, who=person, case=case, claimed=_time(now), lease=_time(lease))

@@ -1,7 +1,7 @@
 """Many exchanges of one server as one event of columns: how the capture packs them, and the drift monitor reads them.
 
-The body of a CloudEvent of type `TYPE`, in MessagePack. Numbers travel as the bytes of their array, words and photos as lists; the records of all
-exchanges follow each other in every column. Nothing in it is what a client wrote beside the fields of the model: its id travels as a
+The body of a CloudEvent of type `TYPE`, in MessagePack. Numbers travel as the bytes of their array, words as lists; the records of all
+exchanges follow each other in every column. Instead of photos there is what is watched of them (observing.py). Nothing in it is what a client wrote beside the fields of the model: its id travels as a
 hash, and a trace or the gateway's id only where it has the form of one.
 """
 
@@ -23,7 +23,7 @@ from hallmark.features.arrays import objects
 from inference_services.capture.records import NUMBERS, Call, joined, together
 
 TYPES = "hallmark.exchanges."
-TYPE = f"{TYPES}v1"
+TYPE = f"{TYPES}v2"
 """All event types of ours, and the one that is packed and read here: another form of the body is another type."""
 MEDIA = "application/msgpack"
 TRACE = rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"

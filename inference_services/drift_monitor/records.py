@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from hallmark.features import arrays
 from hallmark.features.arrays import objects
 from hallmark.features.fields import Columns, Field
 from inference_services.capture.exchanges import Exchanges
+from inference_services.capture.observing import EMBEDDED, OBSERVED, Observing
 from inference_services.drift_monitor.events import Malformed
 from inference_services.drift_monitor.reference import Reference
 
 _BROKEN = b"\0"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +75,25 @@ class Decoder:
     def __init__(self, reference: Reference, *, most: int, event_time: str | None = None) -> None:
         self._event_time = event_time
         self._match = reference.profile.strata.column if reference.profile.strata else None
-        self._embed = reference.embed
-        self._width = 0 if reference.sample is None else reference.sample.shape[1]
         self._fields = reference.signature.asked
         self._raw = [field.name for field in self._fields if field.name in (event_time, self._match)]
-        self._observe: Callable[[Columns], Columns] = reference.observe
-        self._inputs = [column.name for column in reference.profile.columns if column.source == "input"]
+        self._observing = Observing(
+            reference.observe,
+            names=[column.name for column in reference.profile.columns if column.source == "input"],
+            embed=reference.embed,
+            width=0 if reference.sample is None else reference.sample.shape[1],
+        )
         self._outputs = [column.name for column in reference.profile.columns if column.source == "output"]
         task, first = reference.signature.task, reference.signature.answered[0]
         shape = task.shape if reference.signature.retriever is None else first.shape
         self._listed = first.name if task.rule and shape else None
         self._length = math.prod(shape)
         self._most = most
-        self.unreadable = 0
+
+    @property
+    def unreadable(self) -> int:
+        """Records that could not be observed, here or in the server."""
+        return self._observing.unreadable
 
     def requests(self, bodies: Sequence[dict[str, Any]]) -> list[ExchangePart | Malformed]:
         """Each request's watched columns; their records are observed together, which costs a tenth."""
@@ -126,7 +131,9 @@ class Decoder:
         def taken(values: NDArray[Any]) -> NDArray[Any]:
             return values if rows is None else values[rows]
 
-        joined = {field.name: _received(found.columns.get(field.name), field, taken, count) for field in self._fields}
+        made = self._observing.received(_chosen(found.columns, taken), count)
+        fields = [field for field in self._fields if made is None or field.name in self._raw]
+        joined = {field.name: _received(found.columns.get(field.name), field, taken, count) for field in fields}
         outputs, answers = {}, {}
         for name in self._outputs:
             values = found.outputs.get(name)
@@ -138,7 +145,7 @@ class Decoder:
         said = (found.requests, found.exchanges, found.traces, found.shadows)
         told: Sequence[Any] = said if chosen is None else [[each[at] for at in chosen] for each in said]
         raw = {name: joined[name] for name in self._raw}
-        watched = self._watched(joined, count, raw)
+        watched = self._watched(joined, count, raw, made)
         return WatchedExchanges(records, kept, *told, outputs, answers, **watched)  # type: ignore[call-arg]
 
     def _rows(
@@ -154,13 +161,20 @@ class Decoder:
         found: NDArray[np.int64] = np.repeat(firsts[new], counts) + place * whole // np.repeat(counts, counts)
         return found
 
-    def _watched(self, joined: Columns, rows: int, raw: Mapping[str, Sequence[Any] | NDArray[Any]]) -> dict[str, Any]:
-        """What is made of records: their watched columns, and what else a model or a declaration asks for."""
+    def _watched(
+        self,
+        joined: Columns,
+        rows: int,
+        raw: Mapping[str, Sequence[Any] | NDArray[Any]],
+        made: tuple[dict[str, NDArray[Any]], NDArray[np.float32] | None] | None = None,
+    ) -> dict[str, Any]:
+        """What is made of records: their watched columns, which the server may have `made`, and what else a model or a declaration asks for."""
+        observed, embedded = made or (self._observing.observed(joined, rows), self._observing.embedded(joined, rows))
         when, match = self._event_time, self._match
         happened = None if when is None else times(raw[when]) if when in raw else np.full(rows, np.nan)
         return {
-            "columns": self._observed(joined, rows),
-            "embeddings": self._embedded(joined, rows),
+            "columns": observed,
+            "embeddings": embedded,
             "happened": happened,
             "strata": strata.keys(raw[match]) if match is not None and match in raw else None,
         }
@@ -197,40 +211,6 @@ class Decoder:
             return values
         return [values[at * len(values) // self._most] for at in range(self._most)]
 
-    def _observed(self, columns: Columns, rows: int) -> dict[str, NDArray[Any]]:
-        """Columns that `observe` makes of the records; where it fails, of halves of them, and what is broken in the end is missing."""
-        try:
-            return self._shaped(self._observe(columns), rows)
-        except Exception as error:  # noqa: BLE001  the domain's own code, on records that may be broken in any way
-            if rows == 1:
-                self.unreadable += 1
-                _log.debug("a record cannot be observed: %s", error)
-                return {name: objects([None]) for name in self._inputs}
-        halves = [self._observed(part, size) for part, size in _halves(columns, rows)]
-        return {name: np.concatenate([part[name] for part in halves]) for name in self._inputs}
-
-    def _embedded(self, columns: Columns, rows: int) -> NDArray[np.float32] | None:
-        """(rows, d) what `embed` makes of the records, NaN for those it fails on; None for a model without."""
-        if self._embed is None:
-            return None
-        try:
-            found = np.asarray(self._embed(columns), dtype=np.float32)
-            if found.shape != (rows, self._width):
-                raise ValueError(f"embed gives {found.shape}")
-            return found
-        except Exception as error:  # noqa: BLE001  the domain's own code, as above
-            if rows == 1:
-                _log.debug("a record cannot be embedded: %s", error)
-                return np.full((1, self._width), np.nan, dtype=np.float32)
-        halves = [self._embedded(part, size) for part, size in _halves(columns, rows)]
-        return np.concatenate([each for each in halves if each is not None])
-
-    def _shaped(self, observed: Columns, rows: int) -> dict[str, NDArray[Any]]:
-        found = {name: np.asarray(observed[name]) for name in self._inputs if name in observed}
-        if wrong := [name for name, values in found.items() if values.shape != (rows,)]:
-            raise ValueError(f"{wrong[0]} is not one value per record")
-        return {name: found[name] if name in found else objects([None] * rows) for name in self._inputs}
-
 
 def times(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
     """(n,) seconds of the epoch, of numbers that are such and of RFC 3339 texts with a zone; NaN for what is neither."""
@@ -263,9 +243,9 @@ def _sliced(watched: Mapping[str, Any], rows: slice) -> dict[str, Any]:
     }
 
 
-def _halves(columns: Columns, rows: int) -> list[tuple[Columns, int]]:
-    parts = (slice(0, rows // 2), slice(rows // 2, rows))
-    return [({name: values[part] for name, values in columns.items()}, part.stop - part.start) for part in parts]
+def _chosen(columns: Columns, taken: Callable[[NDArray[Any]], NDArray[Any]]) -> Columns:
+    """Those that are made of records in the server, of the records that are kept."""
+    return {name: taken(values) for name, values in columns.items() if name.startswith((OBSERVED, EMBEDDED))}
 
 
 def _received(

@@ -14,7 +14,7 @@ from inference_services.protocol.errors import REASONS
 
 PROTOCOLS = ("rest", "grpc")
 CODES = ("200", "400", "403", "404", "405", "408", "413", "415", "422", "431", "500", "503", "other")
-STAGES = ("decode", "features", "queue", "infer", "encode")
+STAGES = ("decode", "features", "queue", "infer", "encode", "observe")
 _VALUES = {
     "rest_requests": CODES,
     "grpc_requests": CODES,

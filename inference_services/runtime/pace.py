@@ -18,6 +18,7 @@ class Pace:
 
     alone:    one request a call.
     together: several a call.
+    after:    what the model's thread does for each once it is answered.
     The way that does not pay is tried again once in 64 calls where it could be taken, so that neither figure grows old.
     """
 
@@ -26,6 +27,7 @@ class Pace:
         self._room = objective / 4
         self._most = most
         self._calls = 0
+        self.after = 0.0
         try:
             self.alone, eight = model.cost(rows=1), model.cost(rows=8, repeats=3)
         except ServeError:  # the example does not suit the model's own code: the first calls will show it
@@ -42,7 +44,7 @@ class Pace:
     def each(self) -> float:
         """Seconds that one more waiting request adds, the way they are run now."""
         batched = self._batching == "on" or (self._batching == "auto" and self.pays)
-        return self.together if batched else self.alone
+        return (self.together if batched else self.alone) + self.after
 
     def expected(self, rows: int) -> float:
         """Seconds that one request of `rows` records will take the model."""
@@ -55,6 +57,10 @@ class Pace:
         if self._batching == "off" or (self._batching == "auto" and self.pays == trial):
             return 1
         return max(2, min(self._most, int(self._room / max(self.together, 1e-9))))
+
+    def learn_after(self, requests: int, seconds: float) -> None:
+        """Renew the figure of what is done after a call's answers."""
+        self.after += _WEIGHT * (seconds / requests - self.after)
 
     def learn(self, requests: int, seconds: float) -> None:
         """Renew the figures by one call."""

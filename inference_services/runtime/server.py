@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 import socket
 import sys
@@ -24,10 +25,12 @@ from inference_services.runtime.cache import Cache
 from inference_services.runtime.executor import Executor
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model
+from inference_services.runtime.observer import PhotoObserver
 from inference_services.runtime.rest import Rest
 from inference_services.runtime.rpc import Rpc, refused
 from inference_services.runtime.service import Service
 from inference_services.transport import http1, workers
+from inference_services.transport.client import WORKER
 from inference_services.transport.endpoint import ConnectionLimits, Endpoint, Listener, close_listener, listen
 
 if TYPE_CHECKING:
@@ -112,6 +115,7 @@ async def _serve(options: ServerOptions, bundle: Bundle, *, opened: socket.socke
     await endpoint.drain(timeout=drained - loop.time())
     watch.cancel()
     service.close()
+    await asyncio.sleep(0)  # what the model's thread had left to note
     if service.capture is not None:
         await service.capture.close(timeout=max(0.0, ends - loop.time()))
     if service.access is not None:
@@ -152,11 +156,15 @@ def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Servic
             texts=partial(v2.texts, model.schema),
         )
         service.capture.start()
+        if config.capture.batch > 1:  # KServe's own form holds requests as they came
+            service.observer = PhotoObserver.of(bundle, model.schema)
     return service
 
 
 def _endpoint(options: ServerOptions, metrics: Metrics) -> Endpoint:
     lines = [f"x-hallmark-revision: {options.revision}", f"x-hallmark-model-version: {options.version}"]
+    if metrics.workers > 1:
+        lines.append(f"{WORKER.decode()}: {secrets.token_hex(4)}")
     return Endpoint(
         limits=ConnectionLimits(),
         headers="".join(f"{line}\r\n" for line in lines).encode("ascii", "replace"),

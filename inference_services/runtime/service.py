@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from hallmark.declaration.serving_config import ServingConfig
+from hallmark.features import image
 from inference_services.capture.queue import Capture, Noted
-from inference_services.capture.records import Call
+from inference_services.capture.records import Call, Columns
 from inference_services.protocol import v2
 from inference_services.protocol.ask import Ask
 from inference_services.protocol.errors import Forbidden, ModelFault, NotReady, Overloaded, ServeError
@@ -28,6 +29,7 @@ from inference_services.runtime.executor import Executor
 from inference_services.runtime.lookup import Lookup
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import joined
+from inference_services.runtime.observer import PhotoObserver
 from inference_services.runtime.pace import Pace
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class Service:
         self.model = model
         self.metrics = metrics
         self.capture: Capture | None = None
+        self.observer: PhotoObserver | None = None
         self.lookup: Lookup | None = None
         self.items: LiveItems | None = None
         self.access: AccessLog | None = None
@@ -187,6 +190,8 @@ class Service:
     def close(self) -> None:
         """End the threads once what waits is done."""
         self._jobs.put(None)
+        if self.observer is not None:  # what was answered last is still to be captured
+            self._thread.join(timeout=1.0)
         self._changer.shutdown(wait=True)
         if self.items is not None:
             self.items.close()
@@ -288,11 +293,14 @@ class Service:
                 self._waiting -= 1
                 self.refused(job.ask, error, job.begun)
                 return None
-            kept = self._cache.get(job.key)
+            kept: Outputs | None = self._cache.get(job.key)
             if kept is not None:
                 self._waiting -= 1
                 layout = self.model.schema.layout if request.record is not None else None
-                job.call = Call(request.columns if layout is None else {}, kept, request.rows, layout, request.record)
+                seen: Columns = request.columns
+                if self.observer is not None:
+                    kept, seen = self.observer.again(kept, seen)
+                job.call = Call(seen if layout is None else {}, kept, request.rows, layout, request.record)
                 self._answer(job, kept)
                 self._note([job])
                 return None
@@ -313,7 +321,41 @@ class Service:
                     break
                 jobs.append(more)
                 rows += more.request.rows
-            self._loop.call_soon_threadsafe(self._settle, self._run(jobs))
+            if self.observer is None:
+                self._loop.call_soon_threadsafe(self._settle, self._run(jobs))
+                continue
+            with image.shared():
+                done = self._run(jobs)
+                self._loop.call_soon_threadsafe(self._settle, done)
+                self._observe(jobs, self.observer)
+            self._loop.call_soon_threadsafe(self._observed, done, self.observer)
+
+    def _observe(self, jobs: list[_Job], observer: PhotoObserver) -> None:
+        """Put what is watched of these requests in the place of their photos, while they are answered."""
+        start = time.perf_counter()
+        for call in {id(job.call): job.call for job in jobs if job.call is not None}.values():
+            try:
+                call.columns = observer.watched(call.columns, call.rows)
+            except Exception:  # noqa: BLE001  the thread must live on
+                _log.exception("records cannot be observed; they are not captured")
+                call.columns = {}
+        took = time.perf_counter() - start
+        self._pace.learn_after(len(jobs), took)
+        self.metrics.observe("stage_seconds", "observe", took)
+
+    def _observed(self, done: Done, observer: PhotoObserver) -> None:
+        """Have those that were answered captured, and kept for when they come again."""
+        jobs = [job for job, _ in done if job.call is not None and job.call.columns]
+        for job, outcome in done:
+            if (
+                self._cache is not None
+                and job.key is not None
+                and job.call is not None
+                and not isinstance(outcome, ServeError)
+            ):
+                rows = slice(job.first, job.first + job.request.rows)
+                self._cache.put(job.key, observer.kept(outcome, job.call.columns, rows))
+        self._note(jobs)
 
     def _run(self, jobs: list[_Job]) -> Done:
         """Every job with its outcome."""
@@ -374,10 +416,11 @@ class Service:
             if isinstance(outcome, ServeError):
                 self.refused(job.ask, outcome, job.begun)
                 continue
-            if self._cache is not None and job.key is not None:
+            if self._cache is not None and job.key is not None and self.observer is None:
                 self._cache.put(job.key, outcome)
             self._answer(job, outcome)
-        self._note([job for job, _ in done])
+        if self.observer is None:
+            self._note([job for job, _ in done])
 
     def _answer(self, job: _Job, outputs: Outputs) -> None:
         ask, request, start = job.ask, job.request, time.perf_counter()
@@ -389,7 +432,8 @@ class Service:
         self.metrics.observe("stage_seconds", "encode", time.perf_counter() - start)
         self._count(ask, 200, job.begun, rows=request.rows, answered=size)
         if self.capture is not None:  # now, while all that it is made of is in the processor's cache
-            job.noted = (job.first, request.rows, ask.size + size + _BESIDE, request.id, ask.headers)
+            asked = ask.size if self.observer is None else self.observer.size * request.rows
+            job.noted = (job.first, request.rows, asked + size + _BESIDE, request.id, ask.headers)
 
     def _note(self, jobs: list[_Job]) -> None:
         """Have those that were answered captured, those of one call of the model together."""

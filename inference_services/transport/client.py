@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ import httptools
 
 from hallmark.errors import DeclarationError
 
+WORKER = b"x-hallmark-worker"
+"""Header by which a server of ours with several workers says which of them answers: a connection stays at one."""
 _KEPT = 64
 """Connections that are kept open while nobody needs them."""
 
@@ -33,7 +36,9 @@ class Client:
         self._host, self._port = parts.hostname, parts.port or 80
         self._name = parts.netloc.rpartition("@")[2]
         self._limit = limit
-        self._idle: list[_Connection] = []
+        self._idle: deque[_Connection] = deque()
+        self._calls: Counter[bytes] = Counter()
+        """Under way, by the worker that the connection is at."""
 
     async def post(
         self, path: str, body: Sequence[bytes | memoryview], headers: Sequence[tuple[str, str]]
@@ -46,7 +51,7 @@ class Client:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
         head = f"POST {path} HTTP/1.1\r\nhost: {self._name}\r\ncontent-length: {size}\r\n{lines}\r\n".encode()
         while self._idle:
-            kept = self._idle.pop()
+            kept = self._chosen()
             if kept.usable:
                 try:
                     return await self._exchange(kept, head, body)
@@ -57,17 +62,30 @@ class Client:
         _, fresh = await loop.create_connection(lambda: _Connection(self._limit), self._host, self._port)
         return await self._exchange(fresh, head, body)
 
+    def _chosen(self) -> _Connection:
+        """The kept connection whose worker has the fewest calls of this client; of several the one that rested longest."""
+        found = min(self._idle, key=lambda each: self._calls[each.worker])
+        self._idle.remove(found)
+        return found
+
     def close(self) -> None:
         """Drop what is kept."""
         while self._idle:
-            self._idle.pop().abort()
+            self._idle.popleft().abort()
 
     async def _exchange(self, connection: _Connection, head: bytes, body: Sequence[bytes | memoryview]) -> ClientReply:
+        worker = connection.worker
+        self._calls[worker] += 1
         try:
             found = await connection.exchange(head, body)
         except BaseException:  # whatever interrupted it, half an exchange is left on the connection
             connection.abort()
             raise
+        finally:
+            self._calls[worker] -= 1
+            if not self._calls[worker]:
+                del self._calls[worker]
+        connection.worker = found.headers.get(WORKER, b"")
         if connection.usable and len(self._idle) < _KEPT:
             self._idle.append(connection)
         else:
@@ -83,6 +101,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._answer: asyncio.Future[ClientReply] | None = None
         self._reset()
+        self.worker = b""
         self.usable = True
         self.heard = False
 

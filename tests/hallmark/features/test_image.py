@@ -277,3 +277,38 @@ def test_statistics_move_with_what_a_camera_changes() -> None:
     before = image.statistics([saved(plain, "PNG")])
     for changed, column in ((dark, "brightness"), (flat, "contrast"), (pale, "colourfulness"), (soft, "sharpness")):
         assert image.statistics([saved(changed, "PNG")])[column][0] < before[column][0]
+
+
+def test_a_photo_is_decoded_once_for_all_that_read_it_at_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[tuple[int, int]] = []
+    upright = image._upright
+
+    def counted(picture: Image.Image, orientation: int) -> Image.Image:
+        decoded.append(picture.size)
+        return upright(picture, orientation)
+
+    monkeypatch.setattr(image, "_upright", counted)
+    photo = saved(garment(1200, 900))
+
+    def read() -> list[list[float]]:
+        told = image.statistics([photo]).values()
+        return [
+            image.pixels(photo, size=(64, 64)).ravel().tolist(),
+            *(each.tolist() for each in told),
+            *image.descriptors([photo]).tolist(),
+        ]
+
+    alone, times = read(), len(decoded)
+    decoded.clear()
+    with image.shared():
+        assert read() == alone
+    assert times == 3 and decoded == [(300, 225), (150, 113)]
+
+
+def test_large_photos_are_not_kept_for_others_to_read() -> None:
+    photos = [saved(Image.new("RGB", (2000, 2000), (at, 0, 0)), "PNG") for at in range(3)]
+    with image.shared():
+        first = image.statistics(photos)
+        kept = image._shared.get()
+        assert kept is not None and len(kept) == 1  # of 12 MB each
+        assert image.statistics(photos)["brightness"].tolist() == first["brightness"].tolist()

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from hallmark.artifacts.bundle import EMBEDDINGS
 from hallmark.artifacts.folder import seal
 from hallmark.artifacts.signature import Signature
 from hallmark.declaration import timeouts
@@ -62,6 +63,18 @@ from hallmark.features import image
 def encode(columns):
     return image.batch(columns["image"], size=(32, 32))
 """
+WATCHED_FEATURES = (
+    PHOTO_FEATURES
+    + """
+
+def observe(columns):
+    return {**image.statistics(columns["image"]), "size": columns["size"]}
+
+
+def embed(columns):
+    return image.descriptors(columns["image"])
+"""
+)
 PHOTO_SERVING = """
 import numpy as np
 
@@ -142,6 +155,21 @@ def photos_folder(folder: Path) -> str:
         serving=PHOTO_SERVING,
         labels=("bag", "coat", "shoe"),
         domain="photos",
+    )
+
+
+def watched_photos_folder(folder: Path) -> str:
+    """The same with a size beside the photo, and with what is watched of both: numbers, a word and an embedding."""
+    return write_folder(
+        folder,
+        model=linear(3 * 32 * 32, 3, softmax=True, flatten=True),
+        fields=(Field(name="image", datatype="BYTES", media="image"), Field(name="size", datatype="BYTES")),
+        outputs=(Output(name="probabilities", datatype="FP32", shape=(3,), minimum=0, maximum=1),),
+        features=WATCHED_FEATURES,
+        serving=PHOTO_SERVING,
+        labels=("bag", "coat", "shoe"),
+        domain="photos",
+        assets={EMBEDDINGS: b"only its name counts in a server"},
     )
 
 

@@ -20,12 +20,14 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-from served import Server, free_port, jpeg, order_inputs
+from served import Server, free_port, jpeg, order_inputs, watched_photos_folder
 
 from hallmark.artifacts import bundle
 from hallmark.declaration.serving_config import CaptureLimits
+from hallmark.features import image
 from inference_services.capture import exchanges
 from inference_services.capture.exchanges import NO_MARKS, Answered, Exchanges
+from inference_services.capture.observing import EMBEDDED, OBSERVED
 from inference_services.capture.queue import DROPS, Capture, Origin
 from inference_services.capture.records import Call
 from inference_services.protocol import pb
@@ -151,7 +153,45 @@ def test_records_of_one_call_of_the_model_keep_their_order_and_their_requests(
     assert max(len(found.ids) for found in sink.read) > 1
 
 
-def test_a_photo_is_captured_as_it_came(start: Callable[..., Server], photos: tuple[Path, str], sink: Sink) -> None:
+def test_of_a_photo_what_is_watched_is_captured_and_the_photo_is_not(
+    start: Callable[..., Server], tmp_path: Path, sink: Sink
+) -> None:
+    watched_photos_folder(tmp_path)
+    server = start(tmp_path, "photos", f"--capture-url={sink.url}", cache=1_000_000)
+    server.wait_ready()
+    photo = jpeg(640, 480)
+    sent = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(photo).decode()]}
+    sizes = {"name": "size", "shape": [1], "datatype": "BYTES", "data": ["M"]}
+    for at in range(3):  # the first is observed, the others come out of the cache
+        server.infer({"id": f"c-{at}", "inputs": [sent, sizes]})
+        wait_until(lambda at=at: len(sink.ids) == at + 1)  # type: ignore[misc]
+    assert photo[100:200] not in b"".join(body for _, body in sink.posts)
+    assert sum(len(body) for _, body in sink.posts) < len(photo)
+    told, described = image.statistics([photo]), image.descriptors([photo])
+    for found in sink.read:
+        assert set(found.columns) == {"size", EMBEDDED, *(f"{OBSERVED}{name}" for name in (*told, "size"))}
+        assert all(found.columns[f"{OBSERVED}{name}"].tolist() == told[name].tolist() for name in told)
+        assert found.columns[EMBEDDED].tolist() == described.tolist() and found.outputs["label"].tolist() == ["shoe"]
+    assert server.client.get("/metrics").text.count('hallmark_stage_seconds_count{model="photos"') == 6
+    balanced(server)
+
+
+def test_what_was_answered_last_before_the_end_is_captured_too(
+    start: Callable[..., Server], tmp_path: Path, sink: Sink
+) -> None:
+    watched_photos_folder(tmp_path)
+    server = start(tmp_path, "photos", f"--capture-url={sink.url}", notice=0)
+    server.wait_ready()
+    sent = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(jpeg(1200, 900)).decode()]}
+    sizes = {"name": "size", "shape": [1], "datatype": "BYTES", "data": ["M"]}
+    for _ in range(3):
+        server.infer({"inputs": [sent, sizes]})
+    assert server.stop() == 0 and len(sink.ids) == 3
+
+
+def test_a_photo_of_a_model_that_watches_nothing_is_captured_as_it_came(
+    start: Callable[..., Server], photos: tuple[Path, str], sink: Sink
+) -> None:
     server = start(photos[0], "photos", f"--capture-url={sink.url}", env={"HALLMARK_VARIANT": "canary"})
     server.wait_ready()
     photo = base64.b64encode(jpeg()).decode()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
 
 from hallmark.errors import DeclarationError
-from inference_services.transport.client import Client, ClientReply
+from inference_services.transport.client import WORKER, Client, ClientReply
 
 Answers = Callable[[int, bytes], bytes | None]
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-a: b\r\n\r\nok"
@@ -106,3 +107,38 @@ def test_what_is_no_whole_answer_is_an_error(answer: bytes | None, error: type[E
 def test_an_address_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(DeclarationError, match="--node"):
         Client(url, what="--node")
+
+
+def test_a_worker_that_has_nothing_to_do_is_asked_before_one_that_is_busy() -> None:
+    """Three kept connections, two of them at worker a: of two calls at once the second goes to b, whichever rested longest."""
+
+    async def run() -> list[bytes]:
+        places, told = [b"a", b"a", b"b"], list[bytes]()
+        held = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            mine = places.pop(0)
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                while True:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+                    told.append(mine)
+                    await held.wait()
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n" + WORKER + b": " + mine + b"\r\n\r\n")
+            writer.close()
+
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        client = Client(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", what="--node")
+        for calls in (3, 2, 2):
+            held.clear()
+            asked = [asyncio.create_task(client.post("/x", [b""], [])) for _ in range(calls)]
+            await asyncio.sleep(0.05)
+            held.set()
+            await asyncio.gather(*asked)
+        client.close()
+        listening.close()
+        await asyncio.sleep(0.02)
+        return told
+
+    told = asyncio.run(run())
+    assert sorted(told[:3]) == [b"a", b"a", b"b"] and sorted(told[3:5]) == sorted(told[5:]) == [b"a", b"b"]
