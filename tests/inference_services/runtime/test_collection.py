@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import ROOT, Server, config
+from served import ROOT, Server, config, free_port
 from stock import items, stock_folder
 
 from hallmark.artifacts import bundle
@@ -146,6 +146,7 @@ def ended(folder: tuple[Path, str], kind: str, at: str, tmp_path: Path, *, code:
     settings = tmp_path / "serving.json"
     settings.write_text(config(retrieval={"backend": kind}), encoding="utf-8")
     command = [sys.executable, "-m", "inference_services.runtime", "--model-name=stock", f"--model-dir={folder[0]}"]
+    command.append(f"--http-port={free_port()}")
     env = {"HALLMARK_MODEL_DIGEST": folder[1], "HALLMARK_COLLECTION": at, "PYTHONPATH": str(ROOT)}
     command.append(f"--config={settings}")
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
