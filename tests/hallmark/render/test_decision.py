@@ -208,7 +208,7 @@ def test_a_quota_without_room_for_them_is_told(tmp_path: Path) -> None:
         found = judge.findings(
             checkouts.read(path, root=tmp_path), options=ClusterOptions(), domains=frozenset({DOMAIN})
         )
-        return [each.text for each in found if each.rule == "HM703"]
+        return [each.message for each in found if each.code == "HM703"]
 
     (short,) = told("1")
     assert "+ decision 1 + reviewer's service 1.5 = " in short
