@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hallmark.decision import candidate as candidates
 from hallmark.decision import record, unit
 from hallmark.decision.candidate import CandidateVerdict, CostComparison
+from hallmark.decision.record import Part
 from hallmark.decision.unit import CANDIDATE, FOLDER, PREVIOUS, Unit
 from hallmark.declaration import domain as domains
 from hallmark.errors import NotFound, Refused, TimedOut
@@ -81,8 +82,8 @@ def follow(
         return []
     nodes, parts = decides.decision.nodes, decides.parts
     pins = {each: part.version for each, part in parts.items() if part.version and not part.digest}
-    prompt = next((part.version for each, part in parts.items() if nodes[each].kind == "reviewer"), "champion")
-    _, told = seal(domain, settings, version=version, prompt=prompt, pins=pins, who=who)
+    kept = {each: part for each, part in parts.items() if nodes[each].kind == "reviewer"}
+    _, told = seal(domain, settings, version=version, pins=pins, kept=kept, who=who)
     return [
         *told,
         f"next: start the decision's service with --candidate, or commit; then hallmark decision compare {name}",
@@ -96,6 +97,7 @@ def seal(
     version: int | str,
     prompt: int | str = "champion",
     pins: dict[str, str] | None = None,
+    kept: dict[str, Part] | None = None,
     why: str = "",
     who: str = "",
 ) -> tuple[Unit, list[str]]:
@@ -109,7 +111,7 @@ def seal(
             fix=f"hallmark decision seal {domain.name}",
         )
     place = unit.place(domain.name, settings, CANDIDATE)
-    made = units.seal(domain, settings, place, version=version, prompt=prompt, pins=pins)
+    made = units.seal(domain, settings, place, version=version, prompt=prompt, pins=pins, kept=kept)
     if made.digest == decides.digest:
         shutil.rmtree(place)
         raise Refused(
