@@ -138,6 +138,14 @@ DECISION: dict[str, Family] = _decision(
     ("guarantee_labels", "gauge", "Final labels of audited accepts of this unit.", (), ()),
     ("guarantee_counterfeits", "gauge", "Counterfeits among them.", (), ()),
     ("guarantee_evidence", "gauge", "Evidence that the guarantee is broken; at 10000 it is.", (), ()),
+    (
+        "candidate",
+        "counter",
+        "Items that the candidate in shadow decided too, by stable's action and its own.",
+        ("stable", "candidate"),
+        (),
+    ),
+    ("candidate_left_out", "counter", "Items that it did not decide, by why not.", ("reason",), ()),
     ("in_flight", "gauge", "Items that are being decided.", (), ()),
 )
 

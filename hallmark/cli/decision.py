@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say
-from hallmark.cli.options import declaration
+from hallmark.cli.options import Why, declaration, since_of
 from hallmark.errors import DeclarationError, HallmarkError
 
 if TYPE_CHECKING:
+    from hallmark.decision.candidate import CandidateVerdict, CostComparison
     from hallmark.decision.unit import Unit
     from hallmark.declaration.domain import Domain
     from hallmark.settings import Settings
@@ -47,6 +48,11 @@ def seal(
             "--out", help="Folder to write; default: unit/ beside the domain's release.yaml.", show_default=False
         ),
     ] = None,
+    candidate: Annotated[
+        bool,
+        typer.Option("--candidate", help="Seal it beside the unit that decides: it decides too, in shadow."),
+    ] = False,
+    why: Why = "",
     output: Output = Format.table,
 ) -> None:
     """Seal the release unit of a registered version, as `hallmark render` and `python -m inference_services.decision` look for it."""
@@ -54,6 +60,16 @@ def seal(
     from hallmark.registry import units
 
     declared, settings = declaration(domain)
+    if candidate:
+        if out is not None:
+            raise DeclarationError(
+                "--candidate has a folder of its own",
+                expected="--candidate, or --out",
+                got="both",
+                fix="leave one out",
+            )
+        _seal_candidate(declared, settings, version=version, prompt=prompt, pins=_pins(pin), why=why, output=output)
+        return
     to = out if out is not None else unit.place(domain, settings)
     made = units.seal(declared, settings, to, version=version, prompt=prompt, pins=_pins(pin))
     emit([{"domain": domain, "unit": made.digest, "folder": settings.shown(to), **_held(made)}], output)
@@ -65,6 +81,157 @@ def seal(
     else:
         nodes = " ".join(f"--node {name}=http://…" for name in made.parts)
         say(f"next: python -m inference_services.decision --unit {out} --records records {nodes}")
+
+
+def _seal_candidate(
+    domain: Domain,
+    settings: Settings,
+    *,
+    version: str,
+    prompt: str,
+    pins: dict[str, str],
+    why: str,
+    output: Format,
+) -> None:
+    from hallmark.decision import unit
+    from hallmark.rollout import decision_units
+
+    made, told = decision_units.seal(domain, settings, version=version, prompt=prompt, pins=pins, why=why)
+    place = settings.shown(unit.place(domain.name, settings, unit.CANDIDATE))
+    emit([{"domain": domain.name, "unit": made.digest, "folder": place, **_held(made)}], output)
+    _tell(made)
+    for line in told:
+        say(line)
+    say(
+        f"next: start the service with --candidate {place}, or commit {place} with what was rendered;"
+        f" then hallmark decision compare {domain.name}"
+    )
+
+
+Records = Annotated[
+    Path | None,
+    typer.Option(
+        "--records",
+        help="Folder of the service's records; default: decisions/ and the domain's name in the state folder.",
+        show_default=False,
+    ),
+]
+Back = Annotated[str, typer.Option("--since", metavar="DURATION", help="Records this long back, such as 12h or 3d.")]
+Minimum = Annotated[int, typer.Option("--minimum", min=2, help="Items that both have to decide first.")]
+Margin = Annotated[
+    float,
+    typer.Option("--margin", min=0, max=1, help="What a candidate may cost more, as a share of what stable costs."),
+]
+Confidence = Annotated[float, typer.Option("--confidence", min=0.5, max=0.9999, help="Of the interval of its cost.")]
+_SINCE, _MINIMUM, _MARGIN, _CONFIDENCE = "14d", 300, 0.02, 0.95
+
+
+@app.command(epilog="Example: hallmark decision compare authentication --since 3d")
+def compare(
+    domain: DomainName,
+    records: Records = None,
+    since: Back = _SINCE,
+    minimum: Minimum = _MINIMUM,
+    margin: Margin = _MARGIN,
+    confidence: Confidence = _CONFIDENCE,
+    output: Output = Format.table,
+) -> None:
+    """Say what a candidate's final decisions cost against stable's, item by item; exit 3 where it is dearer, 4 while that is not known."""
+    from hallmark.errors import Refused, TimedOut
+
+    settings = declaration(domain)[1]
+    found, verdict = _judged(domain, settings, records, since, minimum, margin, confidence)
+    row = {"verdict": verdict.outcome, **found.model_dump(mode="json"), "difference": found.difference}
+    if output is Format.table:
+        row = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
+    emit([row], output)
+    if verdict.outcome == "promote":
+        say(f"{verdict.why}; next: hallmark decision promote {domain}")
+        return
+    kind, what = (Refused, "is dearer") if verdict.outcome == "refuse" else (TimedOut, "cannot be judged yet")
+    raise kind(
+        f"the candidate of {domain} {what}",
+        expected="final decisions that cost no more than stable's",
+        got=verdict.why,
+        fix=f"hallmark decision rollback {domain} gives it up"
+        if verdict.outcome == "refuse"
+        else "let it decide on more items, and people answer their cases (hallmark reviews)",
+    )
+
+
+@app.command(epilog="Example: hallmark decision promote authentication --why 'fewer bags to people'")
+def promote(
+    domain: DomainName,
+    records: Records = None,
+    since: Back = _SINCE,
+    minimum: Minimum = _MINIMUM,
+    margin: Margin = _MARGIN,
+    confidence: Confidence = _CONFIDENCE,
+    unjudged: Annotated[
+        bool, typer.Option("--unjudged", help="Without a comparison, such as where everything goes to people already.")
+    ] = False,
+    why: Why = "",
+) -> None:
+    """Let the candidate decide where its decisions cost no more; exit 3 where they do, 4 while that is not known, and nothing is changed."""
+    from hallmark.rollout import decision_units
+
+    settings = declaration(domain)[1]
+    verdict = None
+    if not unjudged:
+        _, verdict = _judged(domain, settings, records, since, minimum, margin, confidence)
+    for line in decision_units.promote(domain, settings, verdict, why=why):
+        say(line)
+    _next(domain, settings)
+
+
+@app.command(epilog="Example: hallmark decision rollback authentication")
+def rollback(domain: DomainName, why: Why = "") -> None:
+    """Give the candidate up; where there is none, let the unit before decide again."""
+    from hallmark.rollout import decision_units
+
+    settings = declaration(domain)[1]
+    for line in decision_units.rollback(domain, settings, why=why):
+        say(line)
+    _next(domain, settings)
+
+
+def _judged(
+    domain: str,
+    settings: Settings,
+    records: Path | None,
+    since: str,
+    minimum: int,
+    margin: float,
+    confidence: float,
+) -> tuple[CostComparison, CandidateVerdict]:
+    import time
+
+    from hallmark.rollout import decision_units
+
+    back = since_of(since)
+    return decision_units.judged(
+        domain,
+        settings,
+        records or decision_units.records_of(domain, settings),
+        since=time.time() - back.total_seconds() if back else 0.0,
+        minimum=minimum,
+        margin=margin,
+        confidence=confidence,
+    )
+
+
+def _next(domain: str, settings: Settings) -> None:
+    from hallmark.decision import unit
+    from hallmark.registry import units
+
+    found = unit.there(domain, settings)
+    if found is not None:
+        for line in units.behind(found, declaration(domain)[0], settings):
+            say(line)
+    say(
+        f"next: start the service of {domain} again with what is in {settings.shown(unit.place(domain, settings))},"
+        " or commit it with what was rendered"
+    )
 
 
 @app.command(epilog="Example: hallmark decision show authentication")
@@ -84,6 +251,7 @@ def show(
     from hallmark.declaration import domain as domains
     from hallmark.declaration import folders
     from hallmark.registry import units
+    from hallmark.rollout import decision_units
     from hallmark.settings import Settings
 
     settings = Settings.load()
@@ -119,6 +287,10 @@ def show(
         )
     say(f"{found.digest} of {found.domain}")
     _tell(found)
+    if declared:
+        for folder in (unit.CANDIDATE, unit.PREVIOUS):
+            if (other := unit.there(unit_, settings, folder)) is not None:
+                say(f"{folder}: {other.digest}, {', '.join(decision_units.differences(found, other))}")
     if found.domain in folders.names(settings):
         for line in units.behind(found, domains.load(found.domain, settings), settings):
             say(line)
@@ -139,23 +311,39 @@ def _tell(made: Unit) -> None:
 
 
 def remind(domain: Domain, settings: Settings) -> None:
-    """Say what is to be sealed once another version of a domain that decides is stable."""
+    """Say where a domain that decides does so by parts that are stable no more, and what is to be done."""
+    told = stale(domain, settings)
+    for line in told:
+        say(line)
+    if told:
+        say(f"next: {_following(domain.name, settings)}")
+
+
+def stale(domain: Domain, settings: Settings) -> list[str]:
+    """Where the unit that decides says something else than what is stable; nothing for a domain that decides nothing."""
     from hallmark.decision import unit
     from hallmark.registry import units
 
     if domain.decision is None:
-        return
-    place = unit.place(domain.name, settings)
+        return []
     try:
-        told = (
-            units.behind(unit.read(place, expected=None), domain, settings) if place.exists() else ["no unit is sealed"]
-        )
+        found = unit.there(domain.name, settings)
+        return ["no unit is sealed"] if found is None else units.behind(found, domain, settings)
     except HallmarkError as error:
-        told = [f"{settings.shown(place)}: {error.message}"]
-    for line in told:
-        say(line)
-    if told:
-        say(f"next: hallmark decision seal {domain.name}")
+        return [f"{settings.shown(unit.place(domain.name, settings))}: {error.message}"]
+
+
+def _following(name: str, settings: Settings) -> str:
+    """The command that ends a stale unit."""
+    from hallmark.decision import unit
+
+    try:
+        if unit.there(name, settings, unit.CANDIDATE) is not None:
+            return f"hallmark decision compare {name}, then hallmark decision promote {name}"
+        known = unit.there(name, settings) is not None
+    except HallmarkError:
+        known = False
+    return f"hallmark decision seal {name}" + (" --candidate" if known else "")
 
 
 def _pins(given: list[str] | None) -> dict[str, str]:

@@ -177,6 +177,16 @@ def status(
     emit(rows, output, empty=empty, wide=("revision", "restarts", "since"))
     if foreign and not names:
         say(f"of no domain, so not shown: {', '.join(foreign)}; `kubectl get isvc -A` shows them")
+    _decisions({str(row["domain"]) for row in rows})
+
+
+def _decisions(names: set[str]) -> None:
+    """Say where a decision is stale, by this checkout."""
+    from hallmark.declaration import folders
+
+    settings = Settings.load()
+    for name in sorted(names & set(folders.names(settings))):
+        decision.remind(declaration(name)[0], settings)
 
 
 def release(

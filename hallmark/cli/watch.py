@@ -95,6 +95,7 @@ def watch(
     from hallmark.metrics_port import serving
     from hallmark.registry.store import Registry
     from hallmark.rollout.commits import ReleaseCommit, Repository
+    from hallmark.rollout.decision_units import CandidateUnit
     from hallmark.rollout.followers import ChampionAlias, Follower, ReleaseFile
     from hallmark.rollout.guarantee import DecisionGuarantee
     from hallmark.rollout.lease import Fence, Lease
@@ -118,7 +119,7 @@ def watch(
     if repository:
         followers.append(ReleaseCommit(settings, writer, repository))
     if ReleaseFile.writable(settings):
-        followers.append(ReleaseFile(settings, writer))
+        followers += [ReleaseFile(settings, writer), CandidateUnit(settings)]
     elif not repository:
         say(
             f"{settings.releases} cannot be written to: release.yaml follows where `hallmark settle` is run in a checkout"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
 
 from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import engine
 from hallmark.decision.engine import ENGINE, Ask, Given, Verdict
 from hallmark.declaration.decision import Decision
-from hallmark.errors import Conflict
+from hallmark.errors import Conflict, DeclarationError
 from hallmark.section import Frozen
 
 
@@ -47,6 +51,29 @@ class DecisionRecord(Frozen):
     def digest(self) -> str:
         """sha256 of that."""
         return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}"
+
+
+CANDIDATE = "candidate"
+"""Folder below that of a service's records, with those of the candidate in shadow."""
+_FILES = "decisions-*.jsonl"
+
+
+def read(folder: Path, *, since: float = 0.0) -> Iterator[DecisionRecord]:
+    """Records of a service's folder and of the candidate's below it, from a time on in seconds since 1970."""
+    for path in (*sorted(folder.glob(_FILES)), *sorted((folder / CANDIDATE).glob(_FILES))):
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    found = DecisionRecord.model_validate_json(line)
+                except ValidationError as error:
+                    raise DeclarationError(
+                        f"{path}:{number} is no record of a decision",
+                        expected="a line as this version writes it",
+                        got=" ".join(str(error).split())[:200],
+                        fix="take the line away, or name another folder with --records",
+                    ) from error
+                if found.at >= since:
+                    yield found
 
 
 def replayed(record: DecisionRecord) -> Verdict:

@@ -24,8 +24,8 @@ from hallmark.errors import ModelRefused
 from hallmark.section import Frozen
 from hallmark.settings import Settings
 
-FOLDER = "unit"
-"""Folder beside release.yaml with the release unit that is served, sealed."""
+FOLDER, CANDIDATE, PREVIOUS = "unit", "candidate", "previous"
+"""Folders beside release.yaml with sealed release units: the one that decides, the one in shadow, and the one that decided before."""
 FILES = (MANIFEST, "decision.json", "thresholds.json", "parts.json")
 
 
@@ -46,9 +46,15 @@ class Unit(Frozen):
     parts: dict[str, Part]
 
 
-def place(name: str, settings: Settings) -> Path:
-    """Folder of the release unit that is served of a domain."""
-    return settings.releases / name / FOLDER
+def place(name: str, settings: Settings, folder: str = FOLDER) -> Path:
+    """Folder of the release unit of a domain that decides, or of its candidate, or of the one before."""
+    return settings.releases / name / folder
+
+
+def there(name: str, settings: Settings, folder: str = FOLDER) -> Unit | None:
+    """That unit, every byte checked; None where none is sealed."""
+    found = place(name, settings, folder)
+    return read(found, expected=None) if (found / MANIFEST).is_file() else None
 
 
 def seal(to: Path, *, domain: str, decision: Decision, thresholds: Thresholds, parts: Mapping[str, Part]) -> str:

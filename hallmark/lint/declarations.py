@@ -114,7 +114,7 @@ def cron(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
 
 @rule(
     "HM703",
-    "A quota that one training and all of serving exceed",
+    "A quota that one training and all that serves exceed",
     on=Declaration,
     reason="at full load the training waits for ever, or the last replicas are refused: exceeded quota",
     fix="raise the quota, or lower serving.replicas.maximum, training.nodes or what each of them takes",
@@ -124,20 +124,25 @@ def quota(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """Profile.spec.resourceQuotaSpec is made of `quota`; GPUs are held by the declaration itself."""
     if declaration.problems:
         return
+    from hallmark.declaration import decision_pods
     from hallmark.declaration.domain import Domain
 
     domain = Domain.model_validate(declaration.data)
+    deciding = decision_pods.of(domain)
     sidecars = _sidecars(world)
     serving, training, reviewer = domain.serving, domain.training, domain.reviewer
     for key in ("cpu", "memory"):
         served = serving.replicas.maximum * ((quantity(getattr(serving, key)) or 0) + sidecars[key])
         trained = training.nodes * (quantity(getattr(training, key)) or 0)
         reviewed = reviewer.replicas.maximum * (quantity(getattr(reviewer, key)) or 0) if reviewer else 0
-        needed, have = served + trained + reviewed, quantity(getattr(domain.quota, key)) or 0
+        decided = {name: each.most * (quantity(getattr(each, key)) or 0) for name, each in deciding.items()}
+        needed = served + trained + reviewed + sum(decided.values())
+        have = quantity(getattr(domain.quota, key)) or 0
         if needed > have:
             shown = _gibibytes if key == "memory" else _cores
             parts = f"serving {shown(served)} + training {shown(trained)}"
             parts += f" + reviewer {shown(reviewed)}" if reviewed else ""
+            parts += "".join(f" + {name} {shown(each)}" for name, each in decided.items())
             yield declaration.hit(f"{key}: {parts} = {shown(needed)} of {shown(have)}", "quota", key)
 
 

@@ -36,10 +36,12 @@ def seal(
     version: int | str = CHAMPION,
     prompt: int | str = CHAMPION,
     pins: Mapping[str, str] | None = None,
+    kept: Mapping[str, Part] | None = None,
 ) -> Unit:
     """Seal the unit of a registered version into the folder `to`, whole or not at all; what was there is replaced where it is a unit too.
 
     prompt: version of the prompts that reviewers are asked by.   pins: versions of nodes that no registry of ours knows.
+    kept: parts of reviewers that stay as another unit has them, while the checkout has that prompt.
     `ModelRefused` where the parts do not belong together, `NotFound` where one is not registered.
     """
     decision, to = declared(domain), to.absolute()
@@ -51,7 +53,7 @@ def seal(
     for name, node in _asked(decision).items():
         if node.service == domain.name:
             _fits(name, node, signature, found, serving=(folder / "serving.py").is_file())
-    parts = _parts(domain, settings, found, prompt=prompt, pins=pins or {})
+    parts = _parts(domain, settings, found, prompt=prompt, pins=pins or {}, kept=kept or {})
     draft = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +165,13 @@ def _fits(name: str, node: Node, signature: Signature, found: ServableVersion, *
 
 
 def _parts(
-    domain: Domain, settings: Settings, found: ServableVersion, *, prompt: int | str, pins: Mapping[str, str]
+    domain: Domain,
+    settings: Settings,
+    found: ServableVersion,
+    *,
+    prompt: int | str,
+    pins: Mapping[str, str],
+    kept: Mapping[str, Part],
 ) -> dict[str, Part]:
     decision = declared(domain)
     names = folders.names(settings)
@@ -173,6 +181,8 @@ def _parts(
         service = node.service or ""
         if service == domain.name:
             parts[name] = _of(found, service)
+        elif name in kept and node.prompt and kept[name].digest == _digest_here(node.prompt, settings):
+            parts[name] = kept[name]
         elif node.kind == "reviewer":
             parts[name] = _of_prompt(name, node, settings, prompt)
         elif service in names:

@@ -10,8 +10,9 @@ from hallmark import names, templates
 from hallmark.artifacts import release
 from hallmark.artifacts.release import Target
 from hallmark.decision import unit
-from hallmark.declaration import timeouts
-from hallmark.declaration.decision import Decision, Node
+from hallmark.decision.unit import Unit
+from hallmark.declaration import decision_pods, timeouts
+from hallmark.declaration.decision import Node
 from hallmark.declaration.domain import Domain
 from hallmark.errors import ModelRefused
 from hallmark.files import digest_text
@@ -24,6 +25,8 @@ from hallmark.render.manifest import Block, manifest
 from hallmark.settings import Settings
 
 DECISION_FILE, REVIEW_FILE = "decision.yaml", "review.yaml"
+ROUTE = "decision"
+"""Below the domain in the path of the gateway's host of models."""
 INITIALIZER = "kserve/storage-initializer:v0.21.0"
 """KServe's, as manifests/platform/storage-container.yaml pins it."""
 
@@ -100,36 +103,61 @@ def _referred(domain: Domain, node: Node, prompt: Prompt, settings: Settings) ->
 
 
 def decision_service(domain: Domain, settings: Settings) -> list[Json]:
-    """The service that decides (templates/decision.yaml); none until a release unit of the domain lies beside release.yaml."""
-    place = unit.place(domain.name, settings)
-    if domain.decision is None or not (place / unit.MANIFEST).is_file():
+    """The service that decides (templates/decision.yaml), with a candidate in shadow where one is sealed; none until a release unit is."""
+    found = _sealed(domain, settings, unit.FOLDER) if domain.decision is not None else None
+    if found is None:
         return []
-    found = unit.read(place, expected=None)
-    if found.domain != domain.name:
-        raise ModelRefused(
-            f"{settings.shown(place)} is another domain's", expected=domain.name, got=found.domain, fix="take it away"
-        )
-    texts = {name: (place / name).read_text(encoding="utf-8") for name in unit.FILES}
+    candidate = _sealed(domain, settings, unit.CANDIDATE)
     values = {
-        "addresses": addresses(domain, found.decision),
+        "addresses": addresses(domain, found),
         "deadline": found.decision.deadline,
         "name": f"{domain.name}-decision",
+        "route": f"/{domain.name}/{ROUTE}",
+        "candidate": candidate
+        and {
+            "config": f"unit-{sealed.short(candidate.digest)}",
+            "digest": candidate.digest,
+            "files": _texts(domain, settings, unit.CANDIDATE),
+            "addresses": addresses(domain, candidate),
+        },
     }
     config = f"unit-{sealed.short(found.digest)}"
-    return _objects("decision", domain, "decision", config, found.digest, texts, values)
+    return _objects("decision", domain, "decision", config, found.digest, _texts(domain, settings, unit.FOLDER), values)
 
 
-def addresses(domain: Domain, decision: Decision) -> dict[str, str]:
-    """Where each node of a decision is asked that is no person: KServe's Service of an InferenceService, or ours of the reviewer."""
+def address(domain: Domain, service: str) -> str:
+    """Where a node's service is asked: KServe's Service of an InferenceService, or ours of the reviewer."""
     below = f"{domain.namespace}.svc.cluster.local"
     asked = reviewer(domain)
-    return {
-        name: f"http://{node.service}.{below}:{network.HTTP}"
-        if asked is not None and node.service == asked.service
-        else f"http://{node.service}-predictor.{below}"
-        for name, node in decision.nodes.items()
-        if node.kind != "person"
-    }
+    own = asked is not None and service == asked.service
+    return f"http://{service}.{below}:{network.HTTP}" if own else f"http://{service}-predictor.{below}"
+
+
+def addresses(domain: Domain, found: Unit) -> dict[str, list[str]]:
+    """Where each node of a unit may be that is no person.
+
+    A version of the domain's own model is at two places: where stable is, and as a candidate in Standard mode, where KServe gives it a
+    Service of its own. Whichever serves the version answers, so that neither a shadow nor a promotion needs another file.
+    """
+    told = {name: [address(domain, part.service)] for name, part in found.parts.items()}
+    for name, part in found.parts.items():
+        if part.service == domain.name and part.version:
+            told[name].append(address(domain, f"{part.service}-v{part.version}"))
+    return told
+
+
+def _sealed(domain: Domain, settings: Settings, folder: str) -> Unit | None:
+    """The unit in a folder beside release.yaml, or `ModelRefused` where it is another domain's."""
+    found = unit.there(domain.name, settings, folder)
+    if found is not None and found.domain != domain.name:
+        place = settings.shown(unit.place(domain.name, settings, folder))
+        raise ModelRefused(f"{place} is another domain's", expected=domain.name, got=found.domain, fix="take it away")
+    return found
+
+
+def _texts(domain: Domain, settings: Settings, folder: str) -> dict[str, str]:
+    place = unit.place(domain.name, settings, folder)
+    return {name: (place / name).read_text(encoding="utf-8") for name in unit.FILES}
 
 
 def _objects(
@@ -139,6 +167,7 @@ def _objects(
         "domain": domain,
         "labels": names.labels(domain.name),
         "pods": pods(domain, part),
+        "shape": decision_pods.DECISION if part == "decision" else decision_pods.REVIEWER,
         "config": config,
         "digest": digest,
         "files": dict(texts),

@@ -48,7 +48,7 @@ def of(domain: Domain) -> Graph:
             got="none",
             fix="name another domain",
         )
-    addresses = services.addresses(domain, decision)
+    addresses = {name: services.address(domain, node.service) for name, node in decision.nodes.items() if node.service}
     nodes: Json = {}
     steps: list[Json] = []
     lost: list[str] = []

@@ -1,9 +1,10 @@
-"""Final labels of audited accepts, unit by unit, as they come: what the watch of a guarantee is told."""
+"""Final labels of a decision's items: those of audited accepts as they come, for the watch of a guarantee, and all of them by request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hallmark.reviews import database
 from hallmark.reviews.queue import ReviewQueue
 
 
@@ -22,3 +23,16 @@ class AuditLabels:
             self._after = each.number
             if each.case.source == "audit" and each.label is not None:
                 yield each.case.evidence.seen.digests.get("unit", ""), bool(each.label)
+
+
+def final(address: str, *, domain: str) -> dict[str, bool]:
+    """Whether an item is a counterfeit, by the request that asked, of every final verdict in a queue that can tell."""
+    queue = ReviewQueue(database.connect(address))
+    try:
+        return {
+            each.case.asked: bool(each.label)
+            for each in queue.verdicts(domain=domain)
+            if each.final and each.label is not None
+        }
+    finally:
+        queue.close()

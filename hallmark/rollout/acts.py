@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hallmark.errors import ModelRefused, Refused
+from hallmark.errors import HallmarkError, ModelRefused, Refused
 from hallmark.rollout import operations
 from hallmark.rollout.followers import follow
 from hallmark.rollout.history import ActKind, History
@@ -129,4 +129,19 @@ def carry_out(
     if stable is not None:
         for line in follow(writer, deed.domain, settings):
             note(line)
+    version = stable.version if stable is not None else deed.version
+    if version is not None:
+        _candidate(deed, settings, version, stable=stable is not None, note=note)
     return stable
+
+
+def _candidate(deed: Deed, settings: Settings, version: int, *, stable: bool, note: Callable[[str], None]) -> None:
+    """A decision's part is another by now: its candidate follows. What cannot be sealed is said, and undoes nothing."""
+    from hallmark.rollout import decision_units
+
+    try:
+        told = decision_units.follow(deed.domain, settings, version, stable=stable, rolled_back=deed.kind == "rollback")
+    except HallmarkError as error:
+        told = [f"no candidate of the decision was sealed: {error.message}; {error.fix}"]
+    for line in told:
+        note(line)

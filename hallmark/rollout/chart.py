@@ -29,6 +29,7 @@ SIGNS = {
     "labels": ("L", "labels"),
     "reset": ("0", "reset"),
     "pull": ("V", "version pulled"),
+    "decision": ("U", "unit of a decision"),
 }
 """A letter and a word for each kind of entry, so that nothing is told by colour alone."""
 TRAFFIC_CHANGES = ("shadow", "canary", "promote", "rollback")

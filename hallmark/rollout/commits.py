@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, Unavailable
+from hallmark.rollout.decision_units import CandidateUnit
 from hallmark.rollout.followers import ConfigMapReader, ReleaseFile
 from hallmark.section import Frozen
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from hallmark.rollout.record import RolloutRecord
     from hallmark.settings import Settings
 
+_log = logging.getLogger(__name__)
 _TRIES = 5
 """Pushes that somebody else may come before, until the next time."""
 _SECONDS = 120.0
@@ -149,6 +152,10 @@ class ReleaseCommit:
                 fix="name another repository or branch: --commit-to, --commit-branch",
             )
         ReleaseFile(here, self._writer).follow(domain, record)
+        try:
+            CandidateUnit(here).follow(domain, record)
+        except HallmarkError as error:
+            _log.warning("the decision of %s gets no candidate in %s: %s", domain, branch, error)
         # Of what this image renders, its domain's part alone: the others' are not this commit's business.
         self._git("add", "--all", "--", f"inference_services/{domain}", at=checkout)
         if not self._git("diff", "--cached", "--name-only", at=checkout).strip():

@@ -27,7 +27,7 @@ from hallmark.section import Frozen
 if TYPE_CHECKING:
     from hallmark.settings import Settings
 
-ActKind = Literal["shadow", "canary", "promote", "rollback", "labels", "reset", "pull"]
+ActKind = Literal["shadow", "canary", "promote", "rollback", "labels", "reset", "pull", "decision"]
 State = Literal["begun", "done", "failed"]
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 10.0

@@ -25,6 +25,7 @@ Kind = Literal[
     "labels",
     "reset",
     "pull",
+    "decision",
 ]
 ENTRIES = 200
 POINTS = 720

@@ -61,10 +61,15 @@ def read(decision: Decision, body: bytes, json_length: int | None) -> ItemReques
     wanted = tuple(each.name for each in envelope.outputs or ())
     if unknown := [name for name in wanted if name not in OUTPUTS]:
         raise BadRequest(f"outputs: there is no {unknown[0]!r}; expected {', '.join(OUTPUTS)}")
+    return ItemRequest(v2.request_id(envelope.id), facts(decision, tensors), tensors, wanted)
+
+
+def facts(decision: Decision, tensors: v2.Tensors) -> dict[str, Any]:
+    """Fields of the item that a decision reads, or `BadRequest`, which names the input."""
     item = {name: _of_item(name, kind, tensors) for name, kind in decision.item.items()}
     if not item[decision.costs.price] > 0:
         raise BadRequest(f"input {decision.costs.price!r}: expected a price above 0")
-    return ItemRequest(v2.request_id(envelope.id), item, tensors, wanted)
+    return item
 
 
 def _of_item(name: str, kind: Kind, tensors: v2.Tensors) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from hallmark.decision.engine import Answer, Fate
 from hallmark.decision.record import Part
@@ -20,6 +20,17 @@ _PAUSE = 0.02
 """Seconds before the second try; twice as many before each further one."""
 _REQUEST_FAULTS = frozenset({400, 413, 415, 422})
 """Statuses by which a node says that it is the request's fault: they open no breaker, or whoever sends bad photos closes the node for all."""
+_ELSEWHERE: frozenset[Fate] = frozenset({"down", "open", "other_version"})
+"""What a place answers that does not serve the version, or nothing at all."""
+
+
+class Asked(Protocol):
+    """Whatever answers for one node."""
+
+    async def ask(
+        self, request: ItemRequest, answers: Mapping[str, Answer], *, until: float, headers: Sequence[tuple[str, str]]
+    ) -> Answer:
+        """The node's answer, or why there is none, by `until` of the loop's clock."""
 
 
 class _Tried(NamedTuple):
@@ -106,6 +117,30 @@ class NodeClient:
         if self._part.version and version != self._part.version:
             return _Tried(Answer(fate="other_version", version=version[:100]))
         return _Tried(Answer(fate="answered", outputs=outputs, version=version))
+
+
+class AnyOf:
+    """One node at several addresses, such as a model's before and after it is promoted: whichever serves the version that the unit names."""
+
+    def __init__(self, places: Sequence[NodeClient]) -> None:
+        self._places = list(places)
+
+    async def ask(
+        self, request: ItemRequest, answers: Mapping[str, Answer], *, until: float, headers: Sequence[tuple[str, str]]
+    ) -> Answer:
+        """The answer of the place that had one last, else of the next; where none has, of the one that was asked first."""
+        first, spent, tries = None, 0.0, 0
+        for place in tuple(self._places):
+            found = await place.ask(request, answers, until=until, headers=headers)
+            spent, tries = spent + found.cost, tries + found.tries
+            first = first or found
+            if found.fate not in _ELSEWHERE:
+                if place is not self._places[0]:
+                    self._places = [place, *(each for each in self._places if each is not place)]
+                first = found
+                break
+        assert first is not None  # noqa: S101  there is one place at the least
+        return first.model_copy(update={"cost": spent, "tries": tries})
 
 
 def _failed(fate: Fate) -> Answer:

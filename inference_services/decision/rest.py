@@ -7,6 +7,7 @@ from typing import Any
 
 from inference_services.decision import messages
 from inference_services.decision.service import DecisionService
+from inference_services.decision.shadow import Shadow
 from inference_services.protocol.errors import ModelFault
 from inference_services.transport.http1 import HttpRequest
 from inference_services.transport.one_model import OneModelRest
@@ -19,9 +20,9 @@ _log = logging.getLogger(__name__)
 class DecisionRest(OneModelRest):
     """Routes of one decision."""
 
-    def __init__(self, service: DecisionService, *, name: str, limit: int) -> None:
+    def __init__(self, service: DecisionService, *, name: str, limit: int, shadow: Shadow | None = None) -> None:
         super().__init__(name=name, server="hallmark-decision", limit=limit, at_once=_AT_ONCE, metrics=service.metrics)
-        self.service = service
+        self.service, self._shadow = service, shadow
 
     async def answer(self, body: bytes, json_length: int | None, request: HttpRequest, *, within: float) -> bytes:
         """The verdict, once it is on record."""
@@ -34,6 +35,8 @@ class DecisionRest(OneModelRest):
         except OSError as error:
             _log.exception("no record could be written")
             raise ModelFault("the decision could not be recorded, so there is none") from error
+        if self._shadow is not None:
+            self._shadow.saw(item, record, headers)
         return messages.answer(self.name, item, record, case)
 
     def metadata(self) -> dict[str, Any]:

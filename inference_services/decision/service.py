@@ -17,11 +17,12 @@ from hallmark.decision.unit import Unit
 from hallmark.declaration import decision_paths
 from inference_services.decision.messages import ItemRequest
 from inference_services.decision.metrics import DecisionMetrics
-from inference_services.decision.nodes import NodeClient
+from inference_services.decision.nodes import Asked
 from inference_services.decision.pictures import Pictures
 from inference_services.decision.records import RecordLog
 
 _MARGIN = decision_paths.MARGIN.total_seconds()
+_NOTHING: Mapping[str, Answer] = {}
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +33,7 @@ class DecisionService:
         self,
         unit: Unit,
         *,
-        nodes: Mapping[str, NodeClient],
+        nodes: Mapping[str, Asked],
         cases: Cases,
         records: RecordLog,
         metrics: DecisionMetrics,
@@ -50,11 +51,16 @@ class DecisionService:
         self._audits: set[asyncio.Task[None]] = set()
 
     async def decide(
-        self, request: ItemRequest, *, within: float, headers: Sequence[tuple[str, str]] = ()
+        self,
+        request: ItemRequest,
+        *,
+        within: float,
+        headers: Sequence[tuple[str, str]] = (),
+        known: Mapping[str, Answer] = _NOTHING,
     ) -> tuple[DecisionRecord, str]:
         """The record of the verdict, which is written, and the id of the case where a person is asked.
 
-        within: seconds that the caller gives; no more than the declared deadline are used.
+        within: seconds that the caller gives; no more than the declared deadline are used.   known: answers of nodes that need not be asked.
         """
         loop = asyncio.get_running_loop()
         began = time.perf_counter()
@@ -68,7 +74,10 @@ class DecisionService:
         while True:
             found = engine.decide(self._decision, self.unit.thresholds, given)
             if isinstance(found, Ask):
-                answers = await self._ask(request, found, given.answers, until=until, headers=headers)
+                answers = {name: known[name] for name in found.nodes if name in known}
+                if len(answers) < len(found.nodes):
+                    ask = Ask(found.step, tuple(name for name in found.nodes if name not in known))
+                    answers |= await self._ask(request, ask, given.answers, until=until, headers=headers)
                 given = given.model_copy(update={"answers": {**given.answers, **answers}})
                 continue
             if found.person is None:

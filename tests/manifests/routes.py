@@ -39,8 +39,9 @@ def virtual(objects: Iterable[Object], gateway: str, admitted: Iterable[str]) ->
 def http_routes(objects: Iterable[Object]) -> Object:
     """Routes of HTTPRoutes."""
     hosts: dict[str, list[Object]] = {}
-    for each in objects:
-        for host in each["spec"]["hostnames"] if each["kind"] == "HTTPRoute" else []:
+    every = list(objects)
+    for each in every:
+        for host in _hosts(each, every):
             hosts.setdefault(host, []).extend(_rules(each))
     return _table(
         {host: sorted(routes, key=lambda each: "safe_regex" in each["match"]) for host, routes in hosts.items()}
@@ -51,8 +52,9 @@ def places(objects: Iterable[Object], gateway: str = "") -> list[Place]:
     """Every host and path of the VirtualServices of `gateway`, or of the HTTPRoutes."""
     found = []
     if not gateway:
-        for each in objects:
-            for host in each["spec"]["hostnames"] if each["kind"] == "HTTPRoute" else []:
+        every = list(objects)
+        for each in every:
+            for host in _hosts(each, every):
                 for rule in each["spec"]["rules"]:
                     found += [Place(host, _asked(match["path"]["value"]), _name(each)) for match in rule["matches"]]
         return found
@@ -63,6 +65,22 @@ def places(objects: Iterable[Object], gateway: str = "") -> list[Place]:
             paths = {uri.get("exact") or _asked(uri.get("prefix", "/")) for uri in uris}
             found += [Place(host, path, _name(each)) for path in sorted(paths)]
     return found
+
+
+def _hosts(each: Object, every: Iterable[Object]) -> list[str]:
+    """Hosts of an HTTPRoute: its own, or those of the listener that it names."""
+    if each["kind"] != "HTTPRoute":
+        return []
+    if "hostnames" in each["spec"]:
+        return list(each["spec"]["hostnames"])
+    (parent,) = each["spec"]["parentRefs"]
+    return [
+        listener["hostname"]
+        for gateway in every
+        if gateway["kind"] == "Gateway" and gateway["apiVersion"].startswith("gateway.networking.k8s.io/")
+        for listener in gateway["spec"]["listeners"]
+        if (gateway["metadata"]["name"], listener["name"]) == (parent["name"], parent["sectionName"])
+    ]
 
 
 def _of_gateway(objects: Iterable[Object], gateway: str) -> Iterator[Object]:

@@ -7,6 +7,7 @@ mode (standard-routes.yaml), beside the platform's own; what Istio makes of them
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from hallmark.render import mesh
 from hallmark.render.inferenceservice import inferenceservice
 from hallmark.rollout import mirror
 from local_cluster.containers import free_ports
+from tests.hallmark.render.deciding import decides
 from tests.manifests import gateway, routes
 from tests.manifests.builds import Object, declared, platform
 from tests.manifests.gateway import LOCAL, PORT, Issuer, echo, envoy
@@ -73,11 +75,19 @@ def shadowed(theirs: Object) -> Object:
     )
 
 
+def decided() -> Object:
+    """The route that is rendered for a decision, as it would be for this domain."""
+    with tempfile.TemporaryDirectory() as folder:
+        (route,) = [each for each in decides(Path(folder)) if each["kind"] == "HTTPRoute"]
+    return dict(json.loads(json.dumps(route).replace("authentication", DOMAIN)))
+
+
 @cache
 def made(mode: str) -> tuple[Object, ...]:
-    """The routes of one service in a mode; in Knative mode also those by the tag that a canary's traffic has."""
+    """The routes of one service and of a decision in a mode; in Knative mode also those by the tag that a canary's traffic has."""
     text = (CASES / f"{mode}-routes.yaml").read_text(encoding="utf-8")
     found = [each for each in yaml.safe_load_all(text) if each]
+    found.append(decided())
     if mode == "standard":
         found.append(shadowed(found[0]))
     if mode == "knative":
@@ -130,9 +140,10 @@ def standard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def ways(mode: str) -> list[tuple[int, Place]]:
     """Every way to a model, by the port that it is at."""
     if mode == "standard":
-        return [(PORT, each) for each in routes.places(made(mode))]
+        return [(PORT, each) for each in routes.places([*platform("staging"), *made(mode)])]
     every = [*platform("dev"), *made(mode)]
     found = [(PORT, each) for each in routes.places(every, routes.WORLD) if each.owner.startswith(f"{DOMAIN}/")]
+    found += [(PORT, each) for each in routes.places(every)]
     return found + [(LOCAL, each) for each in routes.places(every, routes.LOCAL) if each.owner.startswith(f"{DOMAIN}/")]
 
 

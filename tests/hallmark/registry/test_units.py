@@ -136,9 +136,10 @@ class Serving(Toy):
     def __init__(self, place: Path, records: Path) -> None:
         self.view = ToyNode({})
         nobody = "http://127.0.0.1:1"
-        nodes = {"view": f"http://{self.view.address}", "reviewer": nobody}
+        nodes = {"view": [f"http://{self.view.address}"], "reviewer": [nobody]}
         options = server.DecisionOptions(name=DOMAIN, nodes=nodes, records=records, cases=records / "cases.jsonl")
-        self.service, self._clients, _ = server.served(options, unit.read(place, expected=None))
+        made = server.served(options, unit.read(place, expected=None))
+        self.service, self._clients = made.service, made.clients
         super().__init__()
 
     def protocol(self) -> asyncio.Protocol:

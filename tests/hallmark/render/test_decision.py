@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,27 +12,27 @@ import yaml
 
 from hallmark.artifacts import release
 from hallmark.artifacts.release import Release, Target
-from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import unit
-from hallmark.decision.record import Part
+from hallmark.declaration import decision_pods
 from hallmark.declaration import domain as domains
 from hallmark.errors import ModelRefused
+from hallmark.lint import checkout as checkouts
+from hallmark.lint import judge
+from hallmark.lint.objects import ClusterOptions
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
 from hallmark.render import decision
 from hallmark.render.manifest import manifest
 from hallmark.settings import Settings
+from tests.hallmark.render.deciding import DOMAIN, ROOT, checkout, decides, sealed_unit
+from tests.strict import validator
 
-ROOT = Path(__file__).parents[3]
-DOMAIN = "authentication"
+BELOW = "authentication.svc.cluster.local"
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A checkout whose releases are this test's own."""
-    for name in ("domains", "prompts"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    return Settings.load({"HALLMARK_ROOT": str(tmp_path), "HALLMARK_RELEASES": str(tmp_path / "releases")})
+    return checkout(tmp_path)
 
 
 def written(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -103,24 +104,6 @@ def test_pods_are_restricted(settings: Settings, kind: str) -> None:
     )
 
 
-def sealed_unit(settings: Settings, *, name: str = DOMAIN, digest: str = "") -> str:
-    """A release unit beside the domain's release."""
-    declared = domains.load(DOMAIN, settings).decision
-    assert declared is not None
-    risk = declared.risk.false_authentic
-    return unit.seal(
-        unit.place(DOMAIN, settings),
-        domain=name,
-        decision=declared,
-        thresholds=Thresholds(score=risk.score, at_most=0.01, confidence=0.95, fields=risk.slices),
-        parts={
-            each: Part(service=node.service or "", version="1", digest=digest if node.service == DOMAIN else "")
-            for each, node in declared.nodes.items()
-            if node.kind != "person"
-        },
-    )
-
-
 def test_nothing_decides_before_a_unit_is_there_and_then_by_its_digest(settings: Settings, tmp_path: Path) -> None:
     domain = domains.load(DOMAIN, settings)
     assert decision.decision_service(domain, settings) == []
@@ -134,6 +117,7 @@ def test_nothing_decides_before_a_unit_is_there_and_then_by_its_digest(settings:
     nodes = [each.partition("=")[2] for each in container(found["StatefulSet"])["args"] if each.startswith("--node=")]
     assert nodes == [
         "view=http://authentication-predictor.authentication.svc.cluster.local",
+        "view=http://authentication-v1-predictor.authentication.svc.cluster.local",
         "reviewer=http://authentication-reviewer.authentication.svc.cluster.local:8080",
     ]
     reviewer = written(decision.reviewer_service(domain, settings))["Service"]
@@ -183,3 +167,74 @@ def test_the_flags_are_those_that_the_services_take(settings: Settings) -> None:
     ):
         (workload,) = [each for each in objects if each["kind"] in ("Deployment", "StatefulSet")]
         parser.parse_args(container(workload)["args"])
+
+
+def test_a_candidate_is_rendered_beside_the_unit_that_decides_and_arrives_as_it_was_sealed(tmp_path: Path) -> None:
+    (tmp_path / "checkout").mkdir()
+    objects = decides(tmp_path / "checkout")
+    configs = [each for each in objects if each["kind"] == "ConfigMap"]
+    (workload,) = [each for each in objects if each["kind"] == "StatefulSet"]
+    env = {each["name"]: each.get("value") for each in container(workload)["env"]}
+    digests = [env["HALLMARK_UNIT_DIGEST"], env["HALLMARK_CANDIDATE_DIGEST"]]
+    read = [
+        unit.read(data(config, tmp_path / f"mounted-{at}"), expected=digests[at]) for at, config in enumerate(configs)
+    ]
+    assert [each.parts["view"].version for each in read] == ["1", "2"]
+    volumes = {each["name"]: each["configMap"]["name"] for each in workload["spec"]["template"]["spec"]["volumes"]}
+    assert volumes == {
+        name: config["metadata"]["name"] for name, config in zip(("unit", "candidate"), configs, strict=True)
+    }
+    mounts = {each["mountPath"] for each in container(workload)["volumeMounts"]}
+    assert {f"/etc/hallmark/{folder}/{name}" for folder in volumes for name in unit.FILES} <= mounts
+    places = [
+        each.partition("=")[2] for each in container(workload)["args"] if each.startswith("--candidate-node=view=")
+    ]
+    assert places == [f"view=http://authentication{each}-predictor.{BELOW}" for each in ("", "-v2")]
+    from inference_services.decision.__main__ import parser
+
+    assert str(parser().parse_args(container(workload)["args"]).candidate) == "/etc/hallmark/candidate"
+    assert len({each["metadata"]["name"] for each in configs}) == 2
+
+
+def test_a_route_leads_from_the_shared_gateway_to_the_decision(tmp_path: Path) -> None:
+    objects = decides(tmp_path)
+    (route,) = [each for each in objects if each["kind"] == "HTTPRoute"]
+    assert list(validator("gateway.networking.k8s.io", "HTTPRoute", "v1").iter_errors(route)) == []
+    (rule,) = route["spec"]["rules"]
+    assert rule["matches"][0]["path"] == {"type": "PathPrefix", "value": "/authentication/decision"}
+    (service,) = [each for each in objects if each["kind"] == "Service"]
+    (behind,) = rule["backendRefs"]
+    assert (behind["name"], behind["port"]) == (service["metadata"]["name"], service["spec"]["ports"][0]["port"])
+    assert rule["timeouts"] == {"request": "31s"}, (
+        "past the deadline of 30s, so that the decision says itself what was late"
+    )
+
+
+def test_the_pods_are_as_large_as_lint_counts_them(settings: Settings) -> None:
+    sealed_unit(settings)
+    domain = domains.load(DOMAIN, settings)
+    shapes = decision_pods.of(domain)
+    for objects, shape in (
+        (decision.decision_service(domain, settings), shapes["decision"]),
+        (decision.reviewer_service(domain, settings), shapes["reviewer's service"]),
+    ):
+        (workload,) = [each for each in objects if each["kind"] in ("Deployment", "StatefulSet")]
+        assert container(workload)["resources"]["requests"] == {"cpu": shape.cpu, "memory": shape.memory}
+        surge = workload["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge", 0)
+        assert workload["spec"]["replicas"] + surge == shape.most
+
+
+def test_a_quota_without_room_for_them_is_told(tmp_path: Path) -> None:
+    path, text = tmp_path / "domain.yaml", (ROOT / "domains" / DOMAIN / "domain.yaml").read_text(encoding="utf-8")
+
+    def told(cpu: str) -> list[str]:
+        path.write_text(re.sub(r'(quota: \{cpu: )"[0-9.]+"', rf'\1"{cpu}"', text), encoding="utf-8")
+        found = judge.findings(
+            checkouts.read(path, root=tmp_path), options=ClusterOptions(), domains=frozenset({DOMAIN})
+        )
+        return [each.message for each in found if each.code == "HM703"]
+
+    (short,) = told("1")
+    assert "+ decision 1 + reviewer's service 1.5 = " in short
+    needed = float(short.partition(" = ")[2].partition(" of ")[0])
+    assert told(f"{needed:g}") == [] and told(f"{needed - 1:g}") != []

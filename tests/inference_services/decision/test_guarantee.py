@@ -50,11 +50,12 @@ def test_the_process_that_serves_follows_within_300_labels_without_a_restart(
 ) -> None:
     bags = Deciding(tmp_path)
     try:
-        nodes = {name: f"http://{node.address}" for name, node in bags.nodes.items()}
+        nodes = {name: [f"http://{node.address}"] for name, node in bags.nodes.items()}
         options = server.DecisionOptions(
             name="bags", nodes=nodes, records=tmp_path / "own", cases=f"sqlite:///{tmp_path / 'reviews.db'}"
         )
-        service, _, watch = server.served(options, bags.unit)
+        made = server.served(options, bags.unit)
+        service, watch = made.service, made.watch
         assert watch is not None and not watch.expired
         bags.service._expired = service._expired  # the served process has the rest as it is
         assert outputs(bags.ask(price=30))["action"] == "accept"
@@ -77,7 +78,7 @@ def test_the_process_that_serves_follows_within_300_labels_without_a_restart(
         cheap, dear = outputs(bags.ask(price=30, item="cheap")), outputs(bags.ask(price=500, item="dear"))
         assert (cheap["action"], cheap["reason"]) == ("refuse", "expired")
         assert (dear["action"], dear["reason"], dear["person"]) == ("person", "expired", "expert")
-        again = server.served(options, bags.unit)[2]
+        again = server.served(options, bags.unit).watch
         assert again is not None and again.expired, "a restart forgets nothing"
     finally:
         bags.stop()
