@@ -108,7 +108,7 @@ class World:
         """Change the declaration of this world, for everything that reads it from now on."""
         self.domain = declared.overridden(self.domain, changes)
         path = self.settings.domains / self.domain.name / "domain.yaml"
-        path.write_text(yaml.safe_dump(self.domain.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        path.write_text(yaml.safe_dump(self.domain.given, sort_keys=False), encoding="utf-8")
 
     def train(self, report: Report) -> int:
         """Train and register the first version; gives it. `trained` is how long that took here, in seconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import model_validator
@@ -92,6 +93,11 @@ class Domain(Section):
         return self
 
     @property
+    def given(self) -> dict[str, Any]:
+        """The keys that the declaration gives, as JSON. Defaults are left out: some keys may not be given together."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    @property
     def gpus(self) -> int:
         """GPUs that training, serving and reviewer take together, each at its largest."""
         reviewer = self.reviewer.gpu * self.reviewer.replicas.maximum if self.reviewer else 0
@@ -139,7 +145,7 @@ def parse(path: Path, *, shown: str | None = None) -> Domain:
 
 def overridden(domain: Domain, changes: Sequence[str]) -> Domain:
     """The declaration with keys set for this once: each of `changes` is KEY=VALUE, such as rollout.dwell=3s."""
-    raw = domain.model_dump(mode="json")
+    raw = domain.given
     for change in changes:
         key, equals, value = change.partition("=")
         section, *path = key.split(".")

@@ -153,6 +153,13 @@ def test_what_is_set_for_once_is_refused_with_expected_got_and_fix_apart(
     assert (caught.value.got, caught.value.fix) == (got, fix)
 
 
+@pytest.mark.parametrize("name", domains.names(Settings.load({"HALLMARK_ROOT": str(ROOT)})))
+def test_every_declaration_is_written_and_set_for_once_as_it_was_given(name: str, tmp_path: Path) -> None:
+    domain = domains.load(name, Settings.load({"HALLMARK_ROOT": str(ROOT)}))
+    again = domains.parse(write(tmp_path, domain.given, name=name), shown="domain.yaml")
+    assert again == domain == domains.overridden(domain, [f"rollout.dwell={domain.given['rollout']['dwell']}"])
+
+
 def test_int8_is_for_processors(tmp_path: Path, declared: dict[str, Any]) -> None:
     path = write(tmp_path, put(put(declared, "serving.precision", "int8"), "serving.gpu", 1))
     with pytest.raises(DeclarationError, match="serving") as caught:
