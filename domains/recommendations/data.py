@@ -20,6 +20,7 @@ NAMES = {"user": "member_id", "item": "item_id", "time": "shown_at"}
 """What public logs call the columns; either is read."""
 _SECONDS = (10**8, 10**11)
 """Whole numbers in this range are seconds since 1970; a thousand times as many are milliseconds."""
+_WRITTEN = "times of ISO 8601 with a zone; or, alike in every row, whole seconds or milliseconds since 1970, all their digits written"
 _HELD_BACK, _FEWEST = 2, 3
 """How `split: last` parts them: the last two of each member with three or more are not learnt from."""
 _NEW_MEMBER = 3
@@ -63,7 +64,7 @@ def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None)
 def read(source: Path) -> pd.DataFrame:
     """The team's own log: a Parquet or CSV file, or a folder of them, with columns user, item and time (or member_id, item_id and shown_at).
 
-    time: ISO 8601 with a zone, or seconds or milliseconds since 1970. Where there are category, brand, size, colour, condition, price or
+    time: ISO 8601 with a zone, or whole seconds or milliseconds since 1970. Where there are category, brand, size, colour, condition, price or
     listed_at of the item, it is known by them too. Rows with a column viewed of 0 put an item into the catalogue that nobody looked at yet.
     """
     from hallmark.data import table
@@ -74,15 +75,15 @@ def read(source: Path) -> pd.DataFrame:
     }
     frame = table.read(source, kinds)
     times = [name for name in ("time", "shown_at", "listed_at") if name in frame.columns]
-    if written := [name for name in times if table.conformed(frame[name], "INT64").dtype.kind != "i"]:
+    if written := [name for name in times if _counted(frame[name], name) is None]:
         frame = table.read(source, kinds | dict.fromkeys(written, table.TIME))
     frame = frame.rename(columns={old: new for old, new in NAMES.items() if new not in frame.columns})
     asked = [name for name in ("member_id", "item_id", "shown_at") if name not in frame.columns]
     if asked:
         raise _absent(asked, list(map(str, frame.columns)))
-    frame["shown_at"] = moments(frame["shown_at"])
+    frame["shown_at"] = moments(frame["shown_at"], "time" if "time" in times else "shown_at")
     if "listed_at" in frame.columns:
-        frame["listed"] = _days(moments(frame["listed_at"]))
+        frame["listed"] = _days(moments(frame["listed_at"], "listed_at"))
     facts = [name for name in FACTS_OF_ITEMS if name in frame.columns]
     for name in facts:
         frame[name] = frame[name].fillna(UNKNOWN if name in WORDS else 0)
@@ -117,23 +118,40 @@ def corpus(source: Path | None, *, at: datetime, seed: int, shift: str | None = 
     return made.astype({"price": "float64", "listed": "Int64"} | dict.fromkeys(WORDS, object))
 
 
-def moments(values: pd.Series) -> pd.Series:
-    """Times in UTC: of ISO 8601 with a zone, or of whole numbers, seconds or milliseconds since 1970; as they came where they are neither."""
+def moments(values: pd.Series, name: str = "time") -> pd.Series:
+    """Times in UTC: of ISO 8601 with a zone, or of whole numbers, seconds or milliseconds since 1970; as they came where they are no numbers.
+
+    `ContractBroken` where they are numbers of something else. name: of their column.
+    """
     import pandas as pd
 
     from hallmark.data import table
 
-    number = table.conformed(values, "INT64")
-    if number.dtype.kind == "i" and len(number):
-        for unit, times in (("s", 1), ("ms", 1000)):
-            if _SECONDS[0] * times <= number.min() and number.max() < _SECONDS[1] * times:
-                return (
-                    pd.Series(number.to_numpy().astype(f"datetime64[{unit}]"), index=values.index)
-                    .dt.tz_localize("UTC")
-                    .dt.as_unit("us")
-                )
-        return values
-    return table.conformed(values, table.TIME)
+    number = _counted(values, name)
+    if number is None:
+        return table.conformed(values, table.TIME)
+    told = number.dropna()
+    for times in (1, 1000):
+        if not len(told) or (_SECONDS[0] * times <= told.min() and told.max() < _SECONDS[1] * times):
+            return pd.to_datetime(number * (1000 // times), unit="ms", utc=True).dt.as_unit("us")
+    raise _unread(name, _WRITTEN, told.sort_values())
+
+
+def _counted(values: pd.Series, name: str) -> pd.Series | None:
+    """Whole numbers, written 1300000000 or 1300000000.0, as Int64; none where they are no numbers; `ContractBroken` where some are not whole."""
+    import pandas as pd
+    import pyarrow as pa
+
+    from hallmark.data import table
+    from hallmark.data.exact import exact
+    from hallmark.data.reading import ReadingOptions
+
+    made = exact(pa.Array.from_pandas(values), "INT64", ReadingOptions())
+    if made.bad is None:
+        return pd.Series(made.values.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get), index=values.index)
+    if table.conformed(values, "FP64").dtype.kind == "f":
+        raise _unread(name, _WRITTEN, values[made.bad.to_numpy(zero_copy_only=False)])
+    return None
 
 
 def _days(times: pd.Series) -> pd.Series:
@@ -141,14 +159,17 @@ def _days(times: pd.Series) -> pd.Series:
     import pandas as pd
 
     if not isinstance(times.dtype, pd.DatetimeTZDtype):
-        raise _unread("listed_at", "times of ISO 8601 with a zone, or seconds or milliseconds since 1970", times)
+        raise _unread("listed_at", _WRITTEN, times)
     return ((times - pd.Timestamp(0, tz="UTC")).dt.days.fillna(0)).astype("int64")
 
 
 def _unread(name: str, expected: str, values: pd.Series) -> Exception:
     from hallmark.errors import ContractBroken
 
-    return ContractBroken(f"column {name} cannot be read", expected=expected, got=repr(values.iloc[0]))
+    got = " to ".join(dict.fromkeys(repr(each) for each in values.iloc[[0, -1]].tolist()))
+    return ContractBroken(
+        f"column {name} cannot be read", expected=expected, got=got, fix=f"write {name} so in every row of the file"
+    )
 
 
 def sequences(log: pd.DataFrame, *, longest: timedelta | None = None) -> pd.DataFrame:

@@ -79,12 +79,23 @@ def test_what_is_known_of_items_comes_with_them(tmp_path: Path) -> None:
     [
         ("1300000000", "2011-03-13T07:06:40+00:00"),
         ("1300000000000", "2011-03-13T07:06:40+00:00"),
+        ("1300000000.0", "2011-03-13T07:06:40+00:00"),
         ("2011-03-13T09:06:40+02:00", "2011-03-13T07:06:40+00:00"),
     ],
 )
 def test_times_are_seconds_milliseconds_or_iso(tmp_path: Path, time: str, moment: str) -> None:
     found = read(tmp_path, f"user,item,time\nann,a,{time}\n")
     assert found.shown_at.iloc[0] == pd.Timestamp(moment) and str(found.shown_at.dtype) == "datetime64[us, UTC]"
+
+
+@pytest.mark.parametrize(
+    "times", ["1300000000.25 1300000001", "1.3e9 1.3e9", "0 1300000000", "1300000000 1300000000000", "17 4000"]
+)
+def test_numbers_that_are_no_times_alike_in_every_row_are_refused(tmp_path: Path, times: str) -> None:
+    one, two = times.split()
+    with pytest.raises(ContractBroken, match="column time cannot be read") as refused:
+        read(tmp_path, f"user,item,time\nann,a,{one}\nann,b,{two}\n")
+    assert "seconds" in refused.value.expected and "time" in refused.value.fix
 
 
 def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:

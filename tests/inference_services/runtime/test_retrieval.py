@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import ROOT, Server
+from served import ROOT, Server, free_port
 from stock import encoder, items, stock_folder
 
 from hallmark.artifacts import bundle
@@ -441,6 +441,7 @@ def test_what_is_beside_the_manifest_or_never_loaded_is_refused(stock: tuple[Pat
 def refusal(folder: Path) -> str:
     """What the server says that does not serve this folder."""
     command = [sys.executable, "-m", "inference_services.runtime", "--model-name=stock", f"--model-dir={folder}"]
+    command.append(f"--http-port={free_port()}")
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 3, ended.stderr
     return ended.stderr
