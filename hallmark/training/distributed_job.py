@@ -12,7 +12,6 @@ from typing import Any
 from hallmark import names, templates
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError, NotFound, Refused, TimedOut, Unavailable
-from hallmark.remote import broken
 from hallmark.training import pods
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
@@ -180,7 +179,7 @@ class TrainJobs:
                 fix="see that Kubeflow Trainer is installed and that the tenant's manifest is applied",
             ) from error
         except HTTPError as error:
-            raise Unavailable("the Kubernetes API does not answer", got=broken(error)) from error
+            raise Unavailable("the Kubernetes API does not answer", got=f"{type(error).__name__}: {error}") from error
 
 
 def _true(conditions: Mapping[str, Mapping[str, Any]], kind: str) -> bool:

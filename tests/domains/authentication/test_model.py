@@ -184,13 +184,14 @@ def test_an_open_bag_ends_at_an_expert_who_sees_its_photos_beside_the_references
     reviewing.crops, queue = Crops(folder), f"sqlite:///{tmp_path / 'reviews.db'}"
     options = server.DecisionOptions(
         name="authentication",
-        nodes={"view": f"http://{view.address}", "reviewer": f"http://{reviewing.address}"},
+        nodes={"view": [f"http://{view.address}"], "reviewer": [f"http://{reviewing.address}"]},
         records=tmp_path / "records",
         cases=queue,
         photos=tmp_path / "photos",
         crops=Crops(folder),
     )
-    service, clients, _ = server.served(options, unit.read(tmp_path / "unit", expected=digest))
+    made = server.served(options, unit.read(tmp_path / "unit", expected=digest))
+    service, clients = made.service, made.clients
     sent = [
         {"name": name, "shape": [1], "datatype": "BYTES", "data": bag[name].tolist()} for name in ("brand", "category")
     ]

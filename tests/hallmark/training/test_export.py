@@ -17,6 +17,7 @@ from hallmark.artifacts import folder as folders
 from hallmark.declaration import domain as domains
 from hallmark.drift.profile import Profile
 from hallmark.errors import Conflict, ModelRefused
+from hallmark.features.fields import Output
 from hallmark.learners import onnx_model
 from hallmark.learners.model import columns, examples
 from hallmark.tasks import Binary
@@ -239,7 +240,7 @@ def test_tidying_forgets_notes_and_keeps_the_answers(tmp_path: Path) -> None:
 
 def test_a_session_that_is_not_what_the_domain_declares_is_refused(made: Made) -> None:
     running = onnx_model.session(made.folder / "model.onnx")
-    score = folders.Output(name="score", datatype="FP32")
+    score = Output(name="score", datatype="FP32")
     onnx_model.agrees(running, [score])
     for wrong in (score.model_copy(update={"name": "scores"}), score.model_copy(update={"shape": (17,)})):
         with pytest.raises(ModelRefused, match="does not give"):

@@ -112,7 +112,7 @@ def test_a_node_at_two_places_is_asked_where_its_version_is(bags: Shadowed) -> N
     before = len(bags.nodes["view"].asked)
     for at in range(3):
         assert outputs(bags.ask(item=f"i{at}"))["action"] == "accept"
-    bags.both(3)
+        bags.both(at + 1)
     assert len(bags.nodes["view"].asked) - before == 4, "thrice by stable, and once by the candidate: it remembers"
     assert len(bags.view4.asked) == 3
 
