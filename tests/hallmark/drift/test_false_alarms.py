@@ -23,6 +23,7 @@ from hallmark.drift.strata import keys
 from hallmark.drift.verdict import Verdict, conclude
 from hallmark.features import image
 from hallmark.features.fields import Columns
+from tests.seeds import how_many
 
 pytestmark = pytest.mark.slow
 SEEDS, WEEKS = (101, 102, 103, 104, 105), 40
@@ -63,13 +64,15 @@ def alarms(released: Released, week: Frame) -> Iterator[Verdict]:
             yield verdict
 
 
-def test_of_200_clean_weeks_at_most_2_alarm_however_often_somebody_looks(
+@pytest.mark.many
+def test_of_many_clean_weeks_at_most_1_percent_alarm_however_often_somebody_looks(
     released: Released, clean: list[Frame]
 ) -> None:
-    """Each week begins with an empty window and is looked at every 40 rows: some 270 looks a week at 17 columns."""
-    assert len(clean) == 200 and sum(len(weeks.looks(len(week["score"]))) for week in clean) > 50_000
-    crying = [week for week in clean if any(alarms(released, week))]
-    assert len(crying) <= 2
+    """Each week begins with an empty window and is looked at every 40 rows: some 270 looks a week at 17 columns. Each third of 200 in `make slow`."""
+    chosen = clean[:: how_many(3, 1)]
+    assert len(chosen) >= 67 and sum(len(weeks.looks(len(week["score"]))) for week in chosen) > 250 * len(chosen)
+    crying = [week for week in chosen if any(alarms(released, week))]
+    assert len(crying) <= how_many(1, 2)
 
 
 def test_the_simulation_sees_the_effects_that_the_verdict_sees(released: Released, clean: list[Frame]) -> None:

@@ -23,6 +23,7 @@ from hallmark.retrieval.journal import Journal, framed
 from hallmark.retrieval.search import Retriever
 from hallmark.retrieval.unit import Unit, open_unit
 from tests.hallmark.retrieval.corpus import built, corpus
+from tests.seeds import how_many
 
 ROOT = Path(__file__).parents[3]
 
@@ -299,12 +300,15 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.many
 def test_ten_thousand_upserts_and_kills_lose_nothing(tmp_path: Path) -> None:
-    """Fault 42: of 10,000 upserts and 2,000 deletes none is lost, whenever the process is killed."""
+    """Fault 42: of 10,000 upserts and 2,000 deletes none is lost, whenever the process is killed; in `make slow` of 3,000 and 600."""
     unit = built(tmp_path / "index", corpus(2000, 8))
-    lost, found_again, kills = killed(unit, tmp_path / "state", total=10_000, batch=4, kills=20, seed=2)
+    lost, found_again, kills = killed(
+        unit, tmp_path / "state", total=how_many(3_000, 10_000), batch=4, kills=how_many(8, 20), seed=2
+    )
     assert (lost, found_again) == (0, 0)
-    assert kills >= 10
+    assert kills >= how_many(4, 10)
 
 
 def test_what_was_replaced_is_taken_out_and_positions_stay(
