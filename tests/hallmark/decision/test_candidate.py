@@ -91,6 +91,31 @@ def test_a_lower_threshold_is_told_to_be_dearer_from_records_alone(tmp_path: Pat
     digest = unit.seal(place, domain="bags", decision=shy, thresholds=moved(0.001), parts={"view": PARTS["view"]})
     found = candidate.compare(records, verdicts(records, unit.read(place, expected=digest)), truth=truth)
     assert found.left_out == 0 and found.low > 0 and found.difference == pytest.approx(found.candidate - found.stable)
+    assert candidate.verdict_on(found).outcome == "refuse"
+
+
+@pytest.mark.parametrize(
+    ("changed", "outcome", "why"),
+    [
+        ({}, "promote", "it costs"),
+        ({"high": 0.02}, "promote", "it costs"),
+        ({"high": 0.021}, "wait", "of 40 items that they differ on 12 have a label"),
+        ({"low": 0.001, "high": 0.2}, "refuse", "it is dearer"),
+        ({"items": 299}, "wait", "299 of 300 items"),
+        ({"items": 900, "left_out": 100}, "promote", "it costs"),
+        ({"items": 899, "left_out": 101}, "wait", "of 1000 items 101 were decided by stable alone"),
+        ({"items": 299, "low": 0.1, "high": 0.2}, "wait", "299 of 300 items"),
+    ],
+)
+def test_a_candidate_is_promoted_where_it_surely_costs_little_more(
+    changed: dict[str, float], outcome: str, why: str
+) -> None:
+    found = {"items": 300, "left_out": 0, "differ": 40, "labelled": 12, "unknown": 28, "stable": 1.0, "candidate": 0.99}
+    compared = candidate.CostComparison.model_validate(
+        {**found, "low": -0.03, "high": 0.01, "confidence": 0.95, **changed}
+    )
+    verdict = candidate.verdict_on(compared)
+    assert verdict.outcome == outcome and why in verdict.why
 
 
 def test_answers_of_another_version_are_not_the_candidates(tmp_path: Path) -> None:
