@@ -22,10 +22,11 @@ from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.cli import main
 from hallmark.cli.decision import remind
 from hallmark.decision import unit
+from hallmark.decision.candidate import CandidateVerdict
 from hallmark.declaration import domain as domains
 from hallmark.declaration.decision import Decision
 from hallmark.declaration.domain import Domain
-from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFound
+from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFound, Refused, TimedOut
 from hallmark.features.fields import Output
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
@@ -33,6 +34,9 @@ from hallmark.registry import units
 from hallmark.registry.prompts import PromptRegistry, registered
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.render import decision as rendered
+from hallmark.rollout import decision_units
+from hallmark.rollout.history import History
+from hallmark.rollout.timeline import Timeline
 from hallmark.settings import Settings
 from hallmark.tasks.binary import Binary
 from inference_services.decision import server
@@ -304,3 +308,32 @@ def test_what_the_checkout_says_otherwise_by_now_is_told(settings: Settings, dom
     assert units.behind(found, other, settings)[0].startswith("decision: of authentication is another one")
     as_sealed = rendered.decision_service(domain, settings)
     assert rendered.decision_service(other, settings) == as_sealed, "what is sealed is rendered"
+
+
+def test_a_released_version_is_a_candidate_of_the_whole_and_the_unit_before_comes_back_with_its_model(
+    settings: Settings, domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        decision_units, "_rendered", lambda *_: []
+    )  # tests/hallmark/render/test_decision.py renders both
+    assert decision_units.follow(DOMAIN, settings, WITH, stable=True) == [], "nothing decides yet, so nothing follows"
+    place = unit.place(DOMAIN, settings)
+    first = units.seal(domain, settings, place, version=WITH)
+    assert decision_units.follow(DOMAIN, settings, WITH, stable=True) == []
+    said, _ = decision_units.follow(DOMAIN, settings, NONE_HOLDS, stable=False)
+    assert "view 1 to 3, the thresholds" in said
+    assert decision_units.follow(DOMAIN, settings, NONE_HOLDS, stable=True) == [], "it is a candidate already"
+    dearer, unknown = (CandidateVerdict(outcome, "as told") for outcome in ("refuse", "wait"))
+    with pytest.raises(Refused):
+        decision_units.promote(DOMAIN, settings, dearer)
+    with pytest.raises(TimedOut):
+        decision_units.promote(DOMAIN, settings, unknown)
+    assert unit.read(place, expected=None).digest == first.digest, "nobody was told to decide otherwise"
+    decision_units.promote(DOMAIN, settings, CandidateVerdict("promote", "it costs no more"))
+    assert decision_units.version_of(unit.read(place, expected=None)) == NONE_HOLDS
+    (said,) = decision_units.follow(DOMAIN, settings, WITH, stable=True, rolled_back=True)
+    assert "decides again" in said and unit.read(place, expected=None).digest == first.digest
+    with pytest.raises(NotFound, match="neither a candidate nor a unit before"):
+        decision_units.rollback(DOMAIN, settings)
+    kinds = [each.kind for each in History(settings, DOMAIN).into(Timeline()).entries]
+    assert kinds.count("decision") == 3, "sealed, promoted, brought back"
