@@ -137,7 +137,7 @@ def compare(
     output: Output = Format.table,
 ) -> None:
     """Say what a candidate's final decisions cost against stable's, item by item; exit 3 where it is dearer, 4 while that is not known."""
-    from hallmark.errors import Refused, TimedOut
+    from hallmark.rollout import decision_units
 
     settings = declaration(domain)[1]
     found, verdict = _judged(domain, settings, records, since, minimum, margin, confidence)
@@ -148,14 +148,12 @@ def compare(
     if verdict.outcome == "promote":
         say(f"{verdict.why}; next: hallmark decision promote {domain}")
         return
-    kind, what = (Refused, "is dearer") if verdict.outcome == "refuse" else (TimedOut, "cannot be judged yet")
-    raise kind(
+    what = "is dearer" if verdict.outcome == "refuse" else "cannot be judged yet"
+    raise decision_units.withheld(
+        domain,
+        verdict,
         f"the candidate of {domain} {what}",
-        expected="final decisions that cost no more than stable's",
-        got=verdict.why,
-        fix=f"hallmark decision rollback {domain} gives it up"
-        if verdict.outcome == "refuse"
-        else "let it decide on more items, and people answer their cases (hallmark reviews)",
+        wait="let it decide on more items, and people answer their cases (hallmark reviews)",
     )
 
 

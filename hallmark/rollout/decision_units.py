@@ -16,7 +16,7 @@ from hallmark.decision.candidate import CandidateVerdict, CostComparison
 from hallmark.decision.record import Part
 from hallmark.decision.unit import CANDIDATE, FOLDER, PREVIOUS, Unit
 from hallmark.declaration import domain as domains
-from hallmark.errors import NotFound, Refused, TimedOut
+from hallmark.errors import HallmarkError, NotFound, Refused, TimedOut
 from hallmark.registry import units
 from hallmark.reviews import audits
 from hallmark.rollout.history import History
@@ -163,18 +163,26 @@ def judged(
     return found, candidates.verdict_on(found, minimum=minimum, margin=margin)
 
 
+def withheld(name: str, verdict: CandidateVerdict, message: str, *, wait: str) -> HallmarkError:
+    """Why a candidate may not decide: `Refused` where it is dearer, `TimedOut` while that is not known; wait: what to do then."""
+    refused = verdict.outcome == "refuse"
+    return (Refused if refused else TimedOut)(
+        message,
+        expected="final decisions that cost no more than stable's",
+        got=verdict.why,
+        fix=f"hallmark decision rollback {name} gives it up" if refused else wait,
+    )
+
+
 def promote(name: str, settings: Settings, verdict: CandidateVerdict | None, *, why: str = "") -> list[str]:
     """Let the candidate decide; the unit that did is the one before. `Refused` or `TimedOut` where the verdict says so; None: unjudged."""
     stable, made = _both(name, settings)
     if verdict is not None and verdict.outcome != "promote":
-        kind = Refused if verdict.outcome == "refuse" else TimedOut
-        raise kind(
+        raise withheld(
+            name,
+            verdict,
             f"the candidate {short(made)} of {name} is not promoted",
-            expected="final decisions that cost no more than stable's",
-            got=verdict.why,
-            fix=f"hallmark decision rollback {name} gives it up"
-            if verdict.outcome == "refuse"
-            else "let it decide on more items, and people answer their cases; --unjudged promotes it as it is",
+            wait="let it decide on more items, and people answer their cases; --unjudged promotes it as it is",
         )
     reason = "without a comparison" if verdict is None else verdict.why
     text = f"unit {short(made)} decides, and {short(stable)} no more: {reason}"
