@@ -383,10 +383,8 @@ class ReviewQueue:
             n=number,
             state=state,
         )
-        for (
-            round_,
-            case_id,
-        ) in found:  # SQLite reads all cases for a subquery of RETURNING: its columns have no type there, so that no index of texts serves
+        for round_, case_id in found:
+            # Not a subquery of RETURNING: SQLite reads all cases for one, since its columns have no type there, so that no index of texts serves.
             ((body,),) = session.all("SELECT body FROM cases WHERE id = :id", id=case_id)
             case = Case.model_validate_json(body)
             self._note(session, case.id, round_, "claimed", person, "")
