@@ -70,8 +70,6 @@ COPY domains domains
 COPY features features
 COPY contracts contracts
 COPY synthetic synthetic
-COPY features features
-COPY contracts contracts
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "kfp.dsl.executor_main"]
 
@@ -81,7 +79,7 @@ LABEL org.opencontainers.image.title="hallmark/serving" \
       org.opencontainers.image.description="The model server: Open Inference Protocol over REST and gRPC"
 COPY --from=serving-packages /opt/venv /opt/venv
 COPY hallmark hallmark
-COPY inference_services/__init__.py inference_services/process.py inference_services/
+COPY inference_services/__init__.py inference_services/process.py inference_services/crops.py inference_services/
 COPY inference_services/runtime inference_services/runtime
 COPY inference_services/protocol inference_services/protocol
 COPY inference_services/transport inference_services/transport
