@@ -3,6 +3,7 @@
 `handled` turns the first into `Interrupted` in the main thread, so that `finally` and `with` clean up. A second one at once is the same
 one (`timeout` sends to the process and to its group); ctrl-c again a second later, or a minute without an end, ends the process at
 once, and its keeper (hallmark/leash.py) what it has started. `noted` is for a loop that asks by itself.
+Where the first is swallowed on its way, by a bare `except:` while a library is imported or by a destructor, it is raised again.
 No handler takes a lock: an event or a print in one deadlocks where it interrupts the same event or print.
 """
 
@@ -13,8 +14,10 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -23,10 +26,14 @@ PATIENCE = 60.0
 """Seconds that cleaning up may take."""
 AGAIN = 1.0
 """Seconds within which further signals are the same wish."""
+_LOOK = 0.2
+"""Seconds between two looks whether an interruption was swallowed."""
 _NAMES = {signal.SIGINT: "ctrl-c", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "its terminal, which was closed"}
 
 _Handler = Callable[[int, FrameType | None], Any]
 _heard: list[int] = []
+_raised: list[weakref.ref[BaseException]] = []
+"""What `_raise` raised last, which nobody keeps who swallows it; empty where it has arrived."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -42,7 +49,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 def cause(error: BaseException | None) -> Interrupted | None:
-    """The interruption that led to this error, as a library turned it into one of its own; none where none did."""
+    """The interruption that led to this error, as a library turned it into one of its own; none where none did. None is raised again."""
+    _raised.clear()
     while error is not None and not isinstance(error, Interrupted):
         if _heard and isinstance(error, RuntimeError) and str(error) == "Query interrupted":
             return Interrupted(_heard[0])  # DuckDB drops what the handler raised
@@ -61,6 +69,7 @@ def handled(*, whole: bool = False) -> Iterator[None]:
         yield
         return
     _heard.clear()
+    _raised.clear()
     read, write = os.pipe()
     os.set_blocking(write, False)
     watching = threading.Thread(target=_watch, args=(read,), name="signals", daemon=True)
@@ -72,6 +81,7 @@ def handled(*, whole: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        _raised.clear()
         if whole:
             for number in before if not _heard else ():
                 signal.signal(number, _late)
@@ -98,6 +108,9 @@ def noted() -> Iterator[list[tuple[int, float]]]:
         return
     descriptor = signal.set_wakeup_fd(-1)
     before = _install(note)
+    if _raised:
+        _raised.clear()
+        found.append((_heard[0], time.monotonic()))  # swallowed before this began
     try:
         yield found
     finally:
@@ -143,23 +156,42 @@ def _raise(number: int, _: FrameType | None) -> None:
     _mute(number)
     if not _heard:
         _heard.append(number)
-        raise Interrupted(number)
+    elif not _swallowed() or sys.exc_info()[1] is not None:  # or what a library made of it is on its way
+        return
+    raise _stopped()
+
+
+def _stopped() -> Interrupted:
+    """What is raised. No frame of its traceback has a name for it, so that it is gone with whoever swallows it."""
+    made = Interrupted(_heard[0])
+    _raised[:] = [weakref.ref(made)]
+    return made
+
+
+def _swallowed() -> bool:
+    return any(each() is None for each in _raised)
 
 
 def _watch(read: int) -> None:
     """Read what signals arrive, whatever the main thread is at; end the process where it does not end itself."""
     first: tuple[int, float] | None = None
+    ours = 0
     while True:
-        left = None if first is None else max(0.0, first[1] + PATIENCE - time.monotonic())
-        if not select.select([read], [], [], left)[0]:
-            assert first is not None  # noqa: S101  without one there is no limit
+        if first is not None and time.monotonic() > first[1] + PATIENCE:
             _end_at_once(first[0], f"it did not end within {PATIENCE:g} s")
+        if not select.select([read], [], [], None if first is None else min(_LOOK, PATIENCE))[0]:
+            if first is not None and _swallowed():
+                ours += 1
+                signal.pthread_kill(threading.main_thread().ident or 0, first[0])
+            continue
         arrived = os.read(read, 64)
         if not arrived:
             return
         for number in arrived:
             if first is None and number in _NAMES:
                 first = number, time.monotonic()
+            elif first is not None and number == first[0] and ours:
+                ours -= 1
             elif first is not None and number == signal.SIGINT and time.monotonic() - first[1] > AGAIN:
                 _end_at_once(number, "ctrl-c again")
 

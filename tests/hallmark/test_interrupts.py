@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("hallmark", "local_cluster", "inference_services", "tools", "pipelines", "components")
 LOCK_FREE = {
     *("os.kill", "os.write", "os.dup2", "os.open", "time.monotonic", "list", "contextlib.suppress"),
-    *("Interrupted", "SystemExit", "_heard.append", "found.append", "_mute"),
+    *("Interrupted", "SystemExit", "_heard.append", "found.append", "any", "each"),
+    *("weakref.ref", "sys.exc_info"),
+    *(HELPERS := {"_mute", "_stopped", "_swallowed"}),
 }
 """All that a handler calls: system calls, and what the interpreter does in one step."""
 COMMAND = """
@@ -150,6 +152,50 @@ def test_a_cleaning_that_hangs_ends_after_its_time() -> None:
     assert process.returncode == 143 and "did not end within 0.5 s" in told
 
 
+SWALLOWED = """
+import sys, time
+from hallmark import interrupts
+class Library:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(60)
+with interrupts.handled():
+    try:
+        {swallowing}
+        {rest}
+    except interrupts.Interrupted as stopped:
+        print(stopped, flush=True)
+        sys.exit(stopped.exit_code)
+"""
+BARE = """try:
+            print("ready", flush=True)
+            time.sleep(60)
+        except:
+            pass"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("swallowing", [BARE, "library = Library()\n        del library"], ids=["bare", "destructor"])
+def test_b02_an_interruption_that_a_library_swallows_is_raised_again(number: signal.Signals, swallowing: str) -> None:
+    process = running(SWALLOWED.format(swallowing=swallowing, rest="time.sleep(60)"))
+    process.send_signal(number)
+    assert process.communicate(timeout=20)[0].startswith("stopped by")
+    assert process.returncode == 128 + number
+
+
+def test_b02_an_interruption_that_was_swallowed_before_a_loop_ends_it() -> None:
+    rest = WATCH[WATCH.index("with") : WATCH.index('print("ended"')].replace('print("ready", flush=True)', "pass")
+    program = SWALLOWED.format(swallowing=BARE, rest=textwrap.indent(rest, " " * 8).strip() + '; print("ended")')
+    program = program.replace(
+        "import sys, time", "import sys, time, threading\ndef work(): event.wait()\nevent = threading.Event()"
+    )
+    for _ in range(3):
+        process = running(program)
+        process.send_signal(signal.SIGTERM)
+        out, told = process.communicate(timeout=20)
+        assert out == "ended\n", told
+
+
 def test_a_signal_that_was_ignored_from_the_start_is_not_heard() -> None:
     program = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{COMMAND.format(cleaning='pass')}"
     process = running(program)
@@ -243,7 +289,7 @@ def test_no_handler_of_a_signal_calls_what_takes_a_lock() -> None:
     looked_at = set()
     for path in (path for package in PRODUCT for path in (ROOT / package).rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        for name in handlers(tree) | ({"_mute"} if path.name == "interrupts.py" else set()):
+        for name in handlers(tree) | (HELPERS if path.name == "interrupts.py" else set()):
             (function,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name)
             looked_at.add(f"{path.relative_to(ROOT)}:{name}")
             assert calls(function) <= LOCK_FREE, (path, name)
