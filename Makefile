@@ -45,13 +45,13 @@ $(FEAST)/.installed $(FLINK)/.installed:
 	@touch $@
 
 slow: $(READY) $(FEAST)/.installed $(FLINK)/.installed  ## The tests that take long: whole rollouts and drills, trainings that are killed, statistical promises; CI runs them too
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not long and not terraform and not conformance"
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "slow and not long and not terraform and not conformance"
 
 long: $(READY)  ## Promises on every seed and at every moment, not on the first alone: run by hand before a release (three quarters of an hour)
 	HALLMARK_LONG=1 $(BIN)/python -m pytest -n 2 -m "long or many"
 
 quick: $(READY)  ## The tests that need no quiet machine
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not long and not terraform and not conformance"
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not long and not terraform and not conformance"
 
 check: $(READY)  ## Lint, types, and whether generated files are fresh
 	$(BIN)/ruff check .

@@ -39,6 +39,8 @@ TOKEN = "HALLMARK_TEST_TOKEN"
 CODES = {"INT": 130, "TERM": 143, "HUP": 129, "KILL": -9}
 HOWS = ("TERM", "INT", "HUP", "KILL", "TERM twice", "INT twice", "INT later", "TERM group", "KILL group")
 """twice: one right after the other.  later: another after a second.  group: to all of the command's process group besides."""
+HEARS_HUP = ("env", "--default-signal=HUP")
+"""Under nohup a closed terminal is ignored, here and by what is started here."""
 GONE_SECONDS = 30.0
 
 
@@ -113,7 +115,7 @@ class Place:
         module = "tests.shortened" if self.more else "hallmark.cli"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *command.arguments],
+                [*HEARS_HUP, sys.executable, "-m", module, *command.arguments],
                 env=environment,
                 cwd=self.settings.root,
                 stdin=subprocess.DEVNULL,

@@ -218,6 +218,7 @@ def test_a_cluster_that_can_do_no_more_than_knative_mode_says_so_and_mirrors_not
     assert "fraud-predictor-00002" in routes
 
 
+@pytest.mark.slow
 def test_a_cluster_keeps_its_mode_and_takes_no_other_while_it_has_services_of_that(
     settings: Settings, fake_runtime: Runtime
 ) -> None:

@@ -230,6 +230,7 @@ def test_a_candidate_without_traffic_is_mirrored_to_by_annotation_alone(cluster:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_both_revisions_answers_are_joined_by_the_gateways_id(cluster: Callable[..., Any], tmp_path: Path) -> None:
     """The real model server and drift monitor of two revisions: the candidate in shadow, then behind a share."""
     runtime = yaml.safe_load((ROOT / "inference_services" / "runtime" / "servingruntime.yaml").read_text())

@@ -35,7 +35,7 @@ LINES = 30
 """An overlay of more lines than these is another platform, not another cluster."""
 
 
-@pytest.fixture(params=CLUSTERS)
+@pytest.fixture(params=[pytest.param(each, marks=[] if each == "dev" else [pytest.mark.slow]) for each in CLUSTERS])
 def cluster(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -60,6 +60,7 @@ def test_two_at_once_would_take_each_others_folder(tmp_path: Path) -> None:
     assert child.wait(5) == -15
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_keeps_nothing_and_says_so(tmp_path: Path) -> None:
     state = tmp_path / "demo"
     with pytest.raises(KeyboardInterrupt) as caught, scratch(state, base=BASE, keep=True) as on:

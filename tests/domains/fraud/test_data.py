@@ -149,6 +149,7 @@ def test_what_the_marketplace_draws_keeps_the_contract() -> None:
         assert set(frame.category) <= set(BY_NAME["category"].categories or ())
 
 
+@pytest.mark.slow
 def test_each_of_these_changes_is_stopped_and_its_column_named(tmp_path: Path) -> None:
     cases = [(name, column) for name, (columns, _) in CHANGES.items() for column in columns if name not in TAKEN]
     assert len(CHANGES) >= 29 and len(cases) >= 120

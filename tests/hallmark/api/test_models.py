@@ -16,6 +16,7 @@ from hallmark.api.models import Training
 from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.settings import Settings
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 DAY = "2026-11-01"
 

@@ -159,6 +159,7 @@ def test_the_kinds_of_a_new_domain_are_whole_words_at_80_columns(monkeypatch: py
     assert set(Kind) <= set(re.findall(r"\w+", run("new --help", 80, monkeypatch)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_n12_what_commands_print_fits(columns: int, versions: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for line in [*SHOWN, *REFUSED]:

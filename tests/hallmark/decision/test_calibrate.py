@@ -105,6 +105,7 @@ def redraws(seeds: range) -> tuple[int, dict[str, int], dict[str, int]]:
     return whole, broken, shown
 
 
+@pytest.mark.slow
 def test_the_risk_is_kept_in_ninety_of_a_hundred_redraws_and_in_each_slice_as_often_as_is_said() -> None:
     whole, broken, shown = redraws(range(100))
     assert whole >= 90

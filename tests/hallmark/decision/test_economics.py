@@ -54,6 +54,7 @@ def beaten(seeds: Iterable[int]) -> dict[int, float]:
     return found
 
 
+@pytest.mark.slow
 def test_the_expected_cost_beats_every_fixed_threshold() -> None:
     found = beaten(range(2))
     assert all(share < 1 for share in found.values()), found

@@ -123,6 +123,7 @@ def test_validation_without_early_stopping_only_sets_the_temperature(tmp_path: P
     assert all(torch.equal(one[name], other[name]) for name in one if name != "temperature")
 
 
+@pytest.mark.slow
 def test_a_number_is_learnt_and_served(tmp_path: Path) -> None:
     trained, held = fitted(ROWS), rows(300, seed=3)
     found = trained.predict(held.inputs)

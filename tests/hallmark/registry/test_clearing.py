@@ -34,6 +34,7 @@ def released(settings: Settings, registry: Registry, version: int) -> None:
     releases.write("toy", Release(stable=target), settings)
 
 
+@pytest.mark.slow
 def test_a_reset_leaves_what_is_released_and_says_what_goes(settings: Settings, make: Make) -> None:
     registry = registered(settings, make, 3)
     registry.alias("toy", CHAMPION, 2)

@@ -143,6 +143,7 @@ def test_a_refusal_of_the_gate_and_of_the_contract_are_told_with_their_reasons(s
     assert "a" in broken.message and "contract" in broken.message
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_has_failed_and_says_so_and_stays_so(settings: Settings) -> None:
     runner = RunsHere(settings)
     run = runner.submit(request("killed", options={"pause": 30}))

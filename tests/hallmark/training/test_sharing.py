@@ -60,6 +60,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         yield "s3://team-models/shared"
 
 
+@pytest.mark.slow
 def test_a_pushed_model_serves_elsewhere_by_its_digest(here: Registry, elsewhere: Registry, target: str) -> None:
     first, second = (sharing.push(here, "toy", number, target) for number in ("1", "2"))
     assert (first.sent, second.sent) == (6, 4), "index and features.py are there already"

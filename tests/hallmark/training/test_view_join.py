@@ -119,6 +119,7 @@ def test_own_examples_have_the_features_that_synthetic_ones_have(settings: Setti
     pd.testing.assert_frame_equal(again[drawn.columns], drawn)  # what a view gives is never read from the file
 
 
+@pytest.mark.slow
 def test_own_examples_are_joined_with_what_another_machine_stored_in_the_bucket(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return found, stock_folder(found, STOCK)
 
 
-@pytest.fixture(params=["opensearch", "qdrant"])
+@pytest.fixture(params=[pytest.param("opensearch", marks=pytest.mark.slow), "qdrant"])
 def kind(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -92,6 +92,7 @@ def test_a_server_fills_its_collection_and_answers_as_from_the_folder(
         assert "Traceback" not in server.errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["opensearch"])  # tests/hallmark/retrieval/test_backends.py has both
 def test_changes_of_items_bind_all_servers_of_a_collection(folder: tuple[Path, str], kind: Any, tmp_path: Path) -> None:
     def asked(server: Server) -> list[str]:
