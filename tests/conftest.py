@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -58,7 +59,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if beside not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = f"{beside}{os.pathsep}{os.environ['PATH']}"
     skips.configure(config)
+    gc.disable()  # until all is imported, which stays
     settings.load_profile("many" if asks_for_slow(config) else "few")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported and collected out of Python's collector, which would take seconds to go through it, a hundred times."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

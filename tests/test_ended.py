@@ -39,8 +39,8 @@ TOKEN = "HALLMARK_TEST_TOKEN"
 CODES = {"INT": 130, "TERM": 143, "HUP": 129, "KILL": -9}
 HOWS = ("TERM", "INT", "HUP", "KILL", "TERM twice", "INT twice", "INT later", "TERM group", "KILL group")
 """twice: one right after the other.  later: another after a second.  group: to all of the command's process group besides."""
-HEARS_HUP = ("env", "--default-signal=HUP")
-"""Under nohup a closed terminal is ignored, here and by what is started here."""
+HEARS = ("env", "--default-signal=HUP,INT")
+"""What a shell has in the background, or under nohup, ignores one of them, and so does what is started by it."""
 GONE_SECONDS = 30.0
 
 
@@ -115,7 +115,7 @@ class Place:
         module = "tests.shortened" if self.more else "hallmark.cli"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*HEARS_HUP, sys.executable, "-m", module, *command.arguments],
+                [*HEARS, sys.executable, "-m", module, *command.arguments],
                 env=environment,
                 cwd=self.settings.root,
                 stdin=subprocess.DEVNULL,
