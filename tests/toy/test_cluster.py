@@ -33,6 +33,7 @@ from hallmark.training.runs_here import RunsHere
 from local_cluster import cluster
 from local_cluster.scrape import Scrape
 from tests.hallmark.rollout import candidates
+from tests.seeds import seeds
 from tests.toy.test_tasks import Trained, six
 from tests.toy.whole_way import KINDS, ROOT, Asked, requests, shifted
 from tools.rehearsal import SHORT
@@ -168,7 +169,7 @@ def written(given: list[Asked], path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", seeds(tuple(KINDS), slow=3))
 def test_a_task_goes_the_whole_way_on_a_cluster(stage: Stage, name: str, tmp_path: Path) -> None:
     domain = domains.load(name, stage.settings)
     registry = Registry(stage.settings)

@@ -17,11 +17,12 @@ from tests.hallmark.rollout.test_operator import prepared
 from tests.hallmark.rollout.tiny import CONFIG, NAME
 from tests.hallmark.rollout.victim import Rollouts, command, operator
 from tests.local_cluster.fake_runtime import runtime
+from tests.seeds import seeds
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("victim", [command, operator])
+@pytest.mark.parametrize("victim", seeds([command, operator]))
 def test_whenever_a_watch_is_killed_the_next_one_ends_with_one_stable(
     tmp_path: Path, victim: Callable[[str, str, str, str, str, str], None]
 ) -> None:
