@@ -2,8 +2,7 @@
 
 Split-conformal quantile regression (Romano, Patterson and Candès, 2019), an end at a time, and group by group (Mondrian; Vovk, 2003). Groups
 overlap, so each is moved by what the others leave, in turn (backfitting). A small group's rows say less of it than what all groups have in
-common: how far each is moved is drawn back by as many rows as the groups' own spread is worth beyond chance (empirical Bayes; Morris, 1983),
-the groups of one kind apart from those of another: categories may differ where colours do not.
+common: how far each is moved is drawn back by as many rows as the groups' own spread is worth beyond chance (empirical Bayes; Morris, 1983).
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 _SWEEPS = 8
-_FEWEST = 4
-"""Groups of a kind that say themselves how far they differ."""
 _MOST = 1e9
 """Rows by which shifts are drawn back where groups differ by no more than chance."""
 
@@ -43,24 +40,18 @@ def shifts(
     *,
     level: float,
     weights: Floats,
-    kinds: NDArray[np.int64] | None = None,
     drawn_back: float | None = None,
 ) -> tuple[float, Floats]:
     """A shift of all `scores` (n,) and one of each group, such that a share `level` of each group is at or below 0 after both.
 
-    groups: rows of each, which may overlap.  kinds: (groups,) what each is one of; None: all of one.
-    drawn_back: rows by which a group's own shift is drawn back to none; None: what the groups of its kind themselves tell.
+    groups: rows of each, which may overlap.  drawn_back: rows by which a group's own shift is drawn back to none; None: what the groups themselves tell.
     """
     whole = shift(scores, level, weights)
     left, of_groups = scores + whole, np.zeros(len(groups))
     if not len(groups):
         return whole, of_groups
     counted = np.array([_counted(weights[rows]) for rows in groups])
-    if drawn_back is None:
-        held = np.array([float(weights[rows] @ (left[rows] <= 0)) / max(1e-12, weights[rows].sum()) for rows in groups])
-        back = _spread(held, counted, _together(kinds, len(groups)), level=level)
-    else:
-        back = np.full(len(groups), drawn_back)
+    back = _spread(left, groups, level=level, weights=weights, counted=counted) if drawn_back is None else drawn_back
     share = counted / (counted + back)
     for _ in range(_SWEEPS):
         for place, rows in enumerate(groups):
@@ -77,20 +68,11 @@ def _counted(weights: Floats) -> float:
     return max(1e-9, min(total, total**2 / max(1e-12, float(weights @ weights))))
 
 
-def _together(kinds: NDArray[np.int64] | None, groups: int) -> NDArray[np.int64]:
-    """(groups,) the kind of each, those of too few groups as one: three shares say little of how far such shares lie apart."""
-    if kinds is None:
-        return np.zeros(groups, dtype=np.int64)
-    _, code, counts = np.unique(kinds, return_inverse=True, return_counts=True)
-    return np.where(counts[code] >= _FEWEST, code, -1).astype(np.int64)
-
-
-def _spread(held: Floats, counted: Floats, kinds: NDArray[np.int64], *, level: float) -> Floats:
-    """(groups,) rows whose chance is as large as the differences of the groups of a kind: the variance of a row by that of their shares `held` beyond chance."""
-    back, chance = np.full(len(held), _MOST), level * (1 - level)
-    for kind in np.unique(kinds):
-        mine = kinds == kind
-        beyond = float(np.average((held[mine] - level) ** 2 - chance / counted[mine], weights=counted[mine]))
-        if beyond > 0:
-            back[mine] = min(_MOST, chance / beyond)
-    return back
+def _spread(
+    left: Floats, groups: Sequence[NDArray[np.int64]], *, level: float, weights: Floats, counted: Floats
+) -> float:
+    """Rows whose chance is as large as the groups' differences: the variance of a row by that of the groups' shares beyond chance."""
+    held = np.array([float(weights[rows] @ (left[rows] <= 0)) / max(1e-12, weights[rows].sum()) for rows in groups])
+    chance = level * (1 - level)
+    beyond = float(np.average((held - level) ** 2 - chance / counted, weights=counted))
+    return min(_MOST, chance / beyond) if beyond > 0 else _MOST

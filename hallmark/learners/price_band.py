@@ -21,8 +21,7 @@ _STEEPEST = -0.9
 
 @dataclass(frozen=True, eq=False)
 class Residuals:
-    """Rows that a band is calibrated on: (n,) centres, (n, levels) log prices less each level, (n, facts) tokens and the
-    fact that each is of (as a number), (n,) the price is known.
+    """Rows that a band is calibrated on: (n,) centres, (n, levels) log prices less each level, (n, facts) tokens, (n,) the price is known.
 
     Of others the price is that or less.  weights: (n,) how much each known row counts.
     """
@@ -30,7 +29,6 @@ class Residuals:
     centre: Floats
     left: Floats
     tokens: NDArray[np.int32]
-    facts: NDArray[np.int64]
     known: NDArray[np.bool_]
     weights: Floats
 
@@ -42,21 +40,16 @@ class Residuals:
         hidden = ~self.known[row]
         left = self.left[row] - np.where(hidden, below[row, place], 0.0)[:, None]
         weights = np.where(hidden, 1.0 / draws, 1.0)
-        known = np.ones(len(row), dtype=np.bool_)
-        return Residuals(self.centre[row], left, self.tokens[row], self.facts[row], known, weights)
+        return Residuals(self.centre[row], left, self.tokens[row], np.ones(len(row), dtype=np.bool_), weights)
 
     def with_rows(self, others: Residuals) -> Residuals:
         """These rows and others behind them; (n, facts) is as wide as the wider."""
         width = max(self.tokens.shape[1], others.tokens.shape[1])
-        tokens, facts = (
-            [np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in parts]
-            for parts in ((self.tokens, others.tokens), (self.facts, others.facts))
-        )
+        tokens = [np.pad(each.tokens, ((0, 0), (0, width - each.tokens.shape[1]))) for each in (self, others)]
         return Residuals(
             np.concatenate((self.centre, others.centre)),
             np.concatenate((self.left, others.left)),
             np.concatenate(tokens),
-            np.concatenate(facts),
             np.concatenate((self.known, others.known)),
             np.concatenate((self.weights, others.weights)),
         )
@@ -123,13 +116,11 @@ class Band:
         knots = np.unique(np.quantile(centre, (np.arange(KNOTS) + 0.5) / KNOTS))
         knots = np.concatenate((knots, knots[-1] + 1.0 + np.arange(KNOTS - len(knots))))
         nearest = np.abs(centre[:, None] - knots).argmin(axis=1)
-        names, first, counts = np.unique(tokens[tokens > 0], return_index=True, return_counts=True)
-        large = (counts >= SMALLEST) & (counts <= 0.98 * len(centre))
-        names, kinds = names[large], rows.facts[tokens > 0][first[large]]
+        names, counts = np.unique(tokens[tokens > 0], return_counts=True)
+        names = names[(counts >= SMALLEST) & (counts <= 0.98 * len(centre))]
         groups = [np.flatnonzero((tokens == name).any(axis=1)) for name in names.tolist()]
         parts = [np.flatnonzero(nearest == knot) for knot in range(KNOTS)]
         parts = [each if len(each) >= SMALLEST else each[:0] for each in parts]
-        kinds = np.concatenate((kinds, np.full(KNOTS, kinds.max(initial=0) + 1)))
         of_tokens, of_knots = np.zeros((len(names), len(self.levels))), np.zeros((KNOTS, len(self.levels)))
         middle = range(1, len(self.levels) - 1)
         for level, share in enumerate(self.levels):
@@ -139,9 +130,7 @@ class Band:
             sign, of = (-1.0, 1 - share) if level == 0 else (1.0, share)
             some = [each for each in (*groups, *parts) if len(each)]
             there = [place for place, each in enumerate((*groups, *parts)) if len(each)]
-            _, each = conformal.shifts(
-                sign * rows.left[:, level], some, level=of, weights=rows.weights, kinds=kinds[there]
-            )
+            _, each = conformal.shifts(sign * rows.left[:, level], some, level=of, weights=rows.weights)
             found = np.zeros(len(groups) + KNOTS)
             found[there] = -sign * each
             of_tokens[:, level], of_knots[:, level] = found[: len(groups)], found[len(groups) :]

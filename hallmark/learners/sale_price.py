@@ -169,7 +169,7 @@ class TrainedSalePrice:
         expected = self.hazard.expected(inputs, bound - self.band.centre_of(inputs), days)
         share = np.random.default_rng([len(sold), 3]).random(len(rows))
         made = np.asarray(examples.labels, dtype=np.float64).copy()
-        made[rows] = np.exp(bound - self.hazard.drawn_below(expected, share=share))
+        made[rows] = np.exp(bound - sale_hazard.drawn_below(expected, self.hazard.elasticity, share=share))
         return made
 
     def figures(self, examples: Examples) -> dict[str, float]:
@@ -190,7 +190,6 @@ class TrainedSalePrice:
                 "elasticity": self.hazard.elasticity,
                 "elasticity_error": self.hazard.error,
                 "elasticity_of_prices_as_they_are": self.hazard.naive,
-                "frailty": self.hazard.frailty,
             }
         return found
 
@@ -255,13 +254,11 @@ class _Fit:
         held_near = pool.near(pool.nearest(self.validation.named, columns))
         held_table = np.hstack((columns.columns(self.validation.named), held_near[:, None]))
         self.tell("prices")
-        band, late, earlier, crossed = self._band(columns, table, held_table, weights, held_weights)
+        band, late, earlier, crossed = self._band(table, held_table, weights, held_weights)
         naive = None
         if not self.known.all():
             self.tell("prices of sold items alone")
-            naive, theirs, _, _ = self._band(
-                columns, table, held_table, even, self.held_known.astype(np.float64), less=2
-            )
+            naive, theirs, _, _ = self._band(table, held_table, even, self.held_known.astype(np.float64), less=2)
             naive = naive.calibrated(theirs)
         hazard = self._hazard(table, band) if self.dated else None
         if earlier is not None:
@@ -339,17 +336,10 @@ class _Fit:
     def _completed(self, rows: Residuals, expected: Floats, hazard: SaleHazard) -> Residuals:
         """Rows to calibrate on, the unsold ones by prices below what was asked, as likely as the hazard says."""
         share = (np.arange(_DRAWS) + np.random.default_rng([self.seed, 9]).random((len(expected), _DRAWS))) / _DRAWS
-        return rows.completed(hazard.drawn_below(expected[:, None], share=share))
+        return rows.completed(sale_hazard.drawn_below(expected[:, None], hazard.elasticity, share=share))
 
     def _band(
-        self,
-        columns: FactColumns,
-        table: Single,
-        held: Single,
-        weights: Floats,
-        held_weights: Floats,
-        *,
-        less: int = 1,
+        self, table: Single, held: Single, weights: Floats, held_weights: Floats, *, less: int = 1
     ) -> tuple[Band, Residuals, Residuals | None, float]:
         """The band before it is calibrated, the late rows to do that on and, where all prices are known, the earlier ones (half by half, each
         answered by what the other half teaches), and the share of rows in which its quantiles crossed before they were put in order.
@@ -389,26 +379,21 @@ class _Fit:
             prices: Floats,
             centres: Floats,
             rows: Single,
-            words: tuple[NDArray[np.int32], NDArray[np.int64]],
+            tokens: NDArray[np.int32],
             sold: NDArray[np.bool_],
             weighed: Floats,
         ) -> Residuals:
             levels = np.sort(centres[:, None] + forest.predict(rows[:, 1:]).astype(np.float64), axis=1)
             some = sold if less > 1 else np.ones(len(sold), dtype=np.bool_)  # the naive one knows of no others
-            left = (prices[:, None] - levels)[some]
-            return Residuals(centres[some], left, words[0][some], words[1][some], sold[some], weighed[some])
+            return Residuals(centres[some], (prices[:, None] - levels)[some], tokens[some], sold[some], weighed[some])
 
-        def words_of(named: Named, rows: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-            return named["tokens"][rows], fact_columns.coded(named["names"][rows], columns.names)
-
-        late_words = words_of(self.validation.named, np.ones(len(known), dtype=np.bool_))
-        late = left_by(spread, self.held, told, held, late_words, known, held_weights)
+        late = left_by(spread, self.held, told, held, self.validation.named["tokens"], known, held_weights)
         halves = []
         for mine in (self.half, ~self.half) if less == 1 and self.known.all() and self.held_known.all() else ():
             rows = counted & ~mine
             other = spread_of(Rows(table[rows][:, 1:], relative[rows], weights[rows]))
-            words, centres = words_of(self.train.named, mine), (self.price - relative)[mine]
-            halves.append(left_by(other, self.price[mine], centres, table[mine], words, counted[mine], weights[mine]))
+            tokens, centres = self.train.named["tokens"][mine], (self.price - relative)[mine]
+            halves.append(left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine]))
         earlier = halves[0].with_rows(halves[1]) if halves else None
         return Band(centre=centre, spread=spread, levels=recipe.quantiles), late, earlier, crossed
 
