@@ -30,6 +30,7 @@ _FEWEST = 30.0
 _PAIRS = 4000
 Grow = Callable[[Boosting, Rows, Rows], Forest]
 """Trains a forest of some examples, watched on others."""
+Worth = Callable[[Floats, NDArray[np.bool_]], Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,7 @@ def fit(
     price_of: Boosting,
     forest: Boosting,
     grow: Grow,
+    worth: Worth,
     seed: int,
 ) -> SaleHazard:
     """The hazard of rows (n,): log of the price `asked`, also `relative` to a centre, days on offer, and whether sold.
@@ -77,6 +79,7 @@ def fit(
     The centre has to be one and the same function of the facts in all rows, or the rows that a forest learns from are not like the others.
 
     price_of, forest: recipes for what facts tell of the price, and of the hazard.
+    worth: what the words of all rows are worth by those of some, (n,) of (n,) and which: columns that sum words up say less of them than they do.
     """
     exposure = _exposure(np.maximum(days, _LEAST_DAYS))
     part = np.random.default_rng([seed, 11]).integers(0, _PARTS, len(sold))
@@ -85,9 +88,9 @@ def fit(
     naive = _alone(asked - asked.mean(), events, exposure)
     expected = np.zeros(len(sold))
     for mine, others in parts:
-        rows = others & sold
-        found = grow(price_of, Rows(inputs[rows], relative[rows]), Rows(inputs[:0], relative[:0]))
-        expected[mine] = found.predict(inputs[mine])
+        rows, summed = others & sold, worth(relative, others)
+        found = grow(price_of, Rows(inputs[rows], (relative - summed)[rows]), Rows(inputs[:0], relative[:0]))
+        expected[mine] = summed[mine] + found.predict(inputs[mine])
     left = relative - expected
     elasticity, error = max(LEAST, _alone(left, events, exposure)), 0.0
     steps = _steps(events, exposure, -elasticity * relative)

@@ -407,6 +407,14 @@ class _Fit:
                 self.tell("sales")
             return self._grow(boosting, train, watched, rounds=recipe.rounds // 2)
 
+        def worth(differences: Floats, rows: NDArray[np.bool_]) -> Floats:
+            mean, named = float(differences[rows].mean()), self.train.named
+            weights = fact_columns.learnt(
+                named, differences - mean, rows.astype(np.float64), buckets=recipe.buckets, ridge=recipe.ridge
+            ).astype(np.float64)
+            found: Floats = mean + weights[named["tokens"]].sum(axis=1) + weights[named["words"]].sum(axis=1)
+            return found
+
         return sale_hazard.fit(
             table,
             relative=asked - band.centre_of(table),
@@ -416,6 +424,7 @@ class _Fit:
             price_of=recipe.centre(),
             forest=recipe.hazard(),
             grow=grow,
+            worth=worth,
             seed=self.seed,
         )
 
