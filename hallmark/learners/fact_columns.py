@@ -27,6 +27,10 @@ def exact(values: NDArray[Any]) -> Single:
     return (np.round(np.asarray(values, dtype=np.float64) * GRID) / GRID).astype(np.float32)
 
 
+TEXT = "title"
+"""What free text is called beside facts."""
+
+
 @dataclass(frozen=True, eq=False)
 class FactColumns:
     """Which facts are columns, and what words are worth.
@@ -50,6 +54,12 @@ class FactColumns:
     def width(self) -> int:
         """Number of columns."""
         return len(self.numbers) + len(self.words) + 2
+
+    def of(self, name: str) -> list[int]:
+        """The columns of a fact: of its number, and of its word; of `TEXT`, which is none, that of free text."""
+        found = [self.numbers.index(name)] if name in self.numbers else []
+        found += [len(self.numbers) + self.words.index(name)] if name in self.words else []
+        return [self.width - 2] if name == TEXT and not found else found
 
     def columns(self, named: Named, *, worth: Single | None = None) -> Single:
         """(n, width) float32, NaN for a number that is missing and 0 for a word that is."""

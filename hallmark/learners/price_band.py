@@ -59,6 +59,7 @@ class Residuals:
 class Band:
     """centre, spread: forests, of which the second reads all columns but the first.   levels: of the quantiles.
 
+    summed: the column that the centre's forest adds to: what all words are worth together.
     whole:  (levels,) shift of each.
     tokens: the facts that have a shift of their own, and theirs: (groups,) and (groups, levels).
     knots:  (KNOTS,) centres between which shifts (KNOTS, levels) are drawn as lines.
@@ -67,6 +68,7 @@ class Band:
     centre: Forest
     spread: Forest
     levels: tuple[float, ...]
+    summed: int
     whole: Single = field(default_factory=lambda: np.zeros(3, dtype=np.float32))
     tokens: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     of_tokens: Single = field(default_factory=lambda: np.zeros((0, 3), dtype=np.float32))
@@ -75,7 +77,7 @@ class Band:
 
     def centre_of(self, inputs: Single) -> Floats:
         """(n,) the centre."""
-        return self.centre.predict(inputs).astype(np.float64)
+        return self.centre.predict(inputs).astype(np.float64) + inputs[:, self.summed]
 
     def predict(self, inputs: Single, tokens: NDArray[np.int32]) -> Floats:
         """(n, levels) log prices, each row rising."""

@@ -121,6 +121,7 @@ class TrainedSalePrice:
 
     columns, pool: of facts, and of past sales.  band, naive: of prices, the naive one without the unsold; None where all were sold.
     hazard: None where the data does not say when things were sold.   usual: (width,) of each column, for a fact that is left out.
+    telling: the facts that may have moved a price, those that tell most of it first.
     """
 
     def __init__(
@@ -133,9 +134,10 @@ class TrainedSalePrice:
         naive: Band | None,
         hazard: SaleHazard | None,
         usual: Single,
+        telling: tuple[str, ...],
         crossed: float,
     ) -> None:
-        self.recipe, self.columns, self.pool = recipe, columns, pool
+        self.recipe, self.columns, self.pool, self.telling = recipe, columns, pool, telling
         self.band, self.naive, self.hazard, self.usual, self.crossed = band, naive, hazard, usual, crossed
         self._read: tuple[Named, Single] | None = None
 
@@ -254,6 +256,7 @@ class _Fit:
         held_near = pool.near(pool.nearest(self.validation.named, columns))
         held_table = np.hstack((columns.columns(self.validation.named), held_near[:, None]))
         self.tell("prices")
+        self.summed = columns.width - 1
         band, late, earlier, crossed = self._band(table, held_table, weights, held_weights)
         naive = None
         if not self.known.all():
@@ -282,6 +285,7 @@ class _Fit:
             naive=naive,
             hazard=hazard,
             usual=_usual(usual, len(columns.numbers)),
+            telling=_telling(columns, band.centre, table[weights > 0]),
             crossed=crossed,
         )
 
@@ -346,23 +350,21 @@ class _Fit:
 
         less: by how much fewer trees, for a band that is only shown and has no shifts by group.
         """
-        recipe, watched = (
-            self.recipe,
-            Rows(held[self.held_known], self.held[self.held_known], held_weights[self.held_known]),
-        )
+        recipe, sold = self.recipe, self.held_known
+        # What words add up to is the forest's beginning: what of it only trees would find is lost on rare ones.
+        beyond = self.price - table[:, self.summed]
+        watched = Rows(held[sold], (self.held - held[:, self.summed])[sold], held_weights[sold])
         rounds = recipe.rounds // less
         counted = weights > 0
         relative = np.empty(len(table))
         for mine in (self.half, ~self.half):
             rows = counted & ~mine
-            found = self._grow(
-                recipe.centre(), Rows(table[rows], self.price[rows], weights[rows]), watched, rounds=rounds
-            )
-            relative[mine] = self.price[mine] - found.predict(table[mine])
+            found = self._grow(recipe.centre(), Rows(table[rows], beyond[rows], weights[rows]), watched, rounds=rounds)
+            relative[mine] = beyond[mine] - found.predict(table[mine])
         centre = self._grow(
-            recipe.centre(), Rows(table[counted], self.price[counted], weights[counted]), watched, rounds=rounds
+            recipe.centre(), Rows(table[counted], beyond[counted], weights[counted]), watched, rounds=rounds
         )
-        told = centre.predict(held).astype(np.float64)
+        told = centre.predict(held).astype(np.float64) + held[:, self.summed]
         left = Rows(table[counted][:, 1:], relative[counted], weights[counted])
         known = self.held_known
         rest = Rows(held[known][:, 1:], (self.held - told)[known], held_weights[known])
@@ -395,7 +397,8 @@ class _Fit:
             tokens, centres = self.train.named["tokens"][mine], (self.price - relative)[mine]
             halves.append(left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine]))
         earlier = halves[0].with_rows(halves[1]) if halves else None
-        return Band(centre=centre, spread=spread, levels=recipe.quantiles), late, earlier, crossed
+        band = Band(centre=centre, spread=spread, levels=recipe.quantiles, summed=self.summed)
+        return band, late, earlier, crossed
 
     def _hazard(self, table: Single, band: Band) -> SaleHazard:
         """The hazard of sale beside the price asked, relative to the band's centre."""
@@ -430,6 +433,15 @@ class _Fit:
 
     def _grow(self, boosting: Boosting, train: Rows, watched: Rows, *, rounds: int) -> Forest:
         return boosting.fit(train, watched, seed=self.seed, rounds=max(1, rounds))
+
+
+def _telling(columns: FactColumns, centre: Forest, table: Single) -> tuple[str, ...]:
+    """Facts by how much they tell of the price: what trees gain by their columns, and what the words' own worth explains of it."""
+    gains = sum((each.feature_importance("gain") for each in centre.boosters.values()), np.zeros(columns.width + 1))
+    of_words = slice(len(columns.numbers), columns.width - 1)
+    gains[of_words] += len(table) * table[:, of_words].var(axis=0)
+    told = {name: float(gains[columns.of(name)].sum()) for name in (*columns.names, fact_columns.TEXT)}
+    return tuple(sorted(told, key=lambda name: (-told[name], name)))
 
 
 def _usual(values: Floats, numbers: int) -> Single:

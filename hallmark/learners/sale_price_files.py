@@ -45,6 +45,7 @@ def save(trained: TrainedSalePrice, folder: Path) -> None:
         "words": trained.columns.words,
         "ids": trained.pool.ids,
         "crossed": trained.crossed,
+        "telling": trained.telling,
         "naive": trained.naive is not None,
         "hazard": None if hazard is None else [hazard.elasticity, hazard.error, hazard.naive],
     }
@@ -59,38 +60,49 @@ def restored(recipe: SalePrice, folder: Path) -> TrainedSalePrice:
 
     try:
         told = json.loads((folder / FACTS).read_bytes())
-
-        def array(name: str) -> NDArray[Any]:
-            found: NDArray[Any] = np.load(folder / _file(name), allow_pickle=False)
-            return found
+        columns = FactColumns(tuple(told["numbers"]), tuple(told["words"]), _array(folder, "worth"))
 
         def band(name: str) -> Band:
             return Band(
                 centre=recipe.centre().restore(folder, prefix=f"{name}-centre-"),
                 spread=recipe.spread().restore(folder, prefix=f"{name}-spread-"),
                 levels=recipe.quantiles,
-                **{each: array(f"{name}.{each}") for each in _OF_BAND},
+                summed=columns.width - 1,
+                **{each: _array(folder, f"{name}.{each}") for each in _OF_BAND},
             )
 
         hazard = None
         if told["hazard"] is not None:
             elasticity, error, naive = told["hazard"]
             forest = recipe.hazard().restore(folder, prefix="hazard-")
-            hazard = SaleHazard(forest=forest, elasticity=elasticity, error=error, naive=naive, steps=array("steps"))
+            hazard = SaleHazard(
+                forest=forest, elasticity=elasticity, error=error, naive=naive, steps=_array(folder, "steps")
+            )
         return TrainedSalePrice(
             recipe,
-            columns=FactColumns(tuple(told["numbers"]), tuple(told["words"]), array("worth")),
-            pool=Comparables(array("vectors"), tuple(told["ids"]), array("told"), array("strength")),
+            columns=columns,
+            pool=Comparables(
+                _array(folder, "vectors"),
+                tuple(told["ids"]),
+                _array(folder, "told"),
+                _array(folder, "strength"),
+            ),
             band=band("band"),
             naive=band("naive") if told["naive"] else None,
             hazard=hazard,
-            usual=array("usual"),
+            usual=_array(folder, "usual"),
+            telling=tuple(told["telling"]),
             crossed=told["crossed"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise unrestorable(
             "the folder holds no sale price", expected=f"{FACTS} and the arrays beside it", error=error
         ) from error
+
+
+def _array(folder: Path, name: str) -> NDArray[Any]:
+    found: NDArray[Any] = np.load(folder / _file(name), allow_pickle=False)
+    return found
 
 
 def _file(name: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hallmark.learners import comparables, trees
 from hallmark.learners.comparables import DIRECTIONS, NEAREST, TIES, TITLE
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from hallmark.learners.boosting import Forest
     from hallmark.learners.sale_price import TrainedSalePrice
 
-TEXT = "title"
 """How free text is called among what moved a price."""
 SHOWN, LOOKED_AT = 5, 12
 """Facts that an answer names, of so many that are looked at."""
@@ -189,10 +187,15 @@ class _Graph:
         score = self.op("Where", itself, self.const(np.array([-1e300])), score)
         return str(self.op("TopK", score, self.ints(NEAREST), outputs=2, axis=1)[1])
 
+    def _centre(self, rows: str) -> str:
+        """The centre of rows of columns, (n, 1)."""
+        summed = self.op("Gather", rows, self.ints(self.trained.band.summed), axis=1)
+        return str(self.op("Add", self.widened(self.forest(self.trained.band.centre, rows), 1), summed))
+
     def _band(self, inputs: str) -> tuple[str, str]:
         """The centre (batch, 1), and log prices of the band (batch, levels)."""
         band, levels = self.trained.band, len(self.trained.recipe.quantiles)
-        centre = self.widened(self.forest(band.centre, inputs), 1)
+        centre = self._centre(inputs)
         width = self.trained.columns.width + 1
         rest = self.op("Gather", inputs, self.const(np.arange(1, width)), axis=1)
         logs = self.op("Add", self.op("Add", centre, self.forest(band.spread, rest)), self.const(band.whole[None, :]))
@@ -250,12 +253,12 @@ class _Graph:
         """moved_by and moved: the facts without which the centre would be furthest off, and by which share each moved it."""
         facts, usual = self.trained.columns, self.trained.usual
         width = facts.width + 1
-        looked = _telling(self.trained)
+        looked = self.trained.telling[:LOOKED_AT]
         swapped = np.zeros((1, len(looked), width), dtype=bool)
         word = np.zeros(len(looked), dtype=np.int64)
         has_word = np.zeros((1, len(looked)), dtype=np.float32)
         for place, name in enumerate(looked):
-            for column in _columns_of(facts, name):
+            for column in facts.of(name):
                 swapped[0, place, column] = True
                 if column >= len(facts.numbers):
                     word[place], has_word[0, place] = column, 1.0
@@ -272,7 +275,7 @@ class _Graph:
         is_whole = self.const(whole > 0)
         without = self.op("Where", is_whole, self.op("Add", without, self.widened(less, 2)), without)
         rows = self.op("Reshape", without, self.ints(-1, width))
-        other = self.op("Reshape", self.forest(self.trained.band.centre, rows), self.ints(-1, len(looked)))
+        other = self.op("Reshape", self._centre(rows), self.ints(-1, len(looked)))
         has_text = self.op(
             "ReduceMax",
             self.op("Cast", self.op("Greater", "words", self.const(np.zeros(1, np.int32))), to=1),
@@ -290,20 +293,3 @@ class _Graph:
         names = self.op("Gather", self.const(np.array([*looked, *[""] * padding], dtype=object)), best[1])
         nothing = self.const(np.array([""], dtype=object))
         self.op("Where", self.op("Greater", best[0], self.floats(0.0)), names, nothing, named="moved_by")
-
-
-def _telling(trained: TrainedSalePrice) -> list[str]:
-    """Names of the facts that the centre's trees gain most by."""
-    gains = sum(
-        (each.feature_importance("gain") for each in trained.band.centre.boosters.values()),
-        np.zeros(trained.columns.width + 1),
-    )
-    told = {name: float(gains[_columns_of(trained.columns, name)].sum()) for name in (*trained.columns.names, TEXT)}
-    # A word tells through the sum of all words too, so none is left out for its own column alone.
-    return sorted(told, key=lambda name: (-told[name], name))[:LOOKED_AT]
-
-
-def _columns_of(facts: Any, name: str) -> NDArray[np.int64]:
-    found = [facts.numbers.index(name)] if name in facts.numbers else []
-    found += [len(facts.numbers) + facts.words.index(name)] if name in facts.words else []
-    return np.array([facts.width - 2] if name == TEXT and not found else found, dtype=np.int64)
