@@ -187,7 +187,7 @@ def test_bias_is_a_third_of_the_naive_ones_and_the_elasticity_is_found(seed: int
 def test_the_band_holds_what_it_promises_in_all_and_by_slice(seed: int, world: synthetic.World) -> None:
     """By the known distribution of offers, so without noise of the test rows: what is off beyond 3 points is chance of the rows that calibrate.
 
-    A slice of 400 test rows was calibrated by some 300, of which the share has a standard error of 0.023.
+    A slice of 400 test rows was calibrated by some 300, of which the share has a standard error of 0.023: two of them for a slice, of 1,400 in all.
     """
     learnt = Learnt(seed=seed, days=120, per_day=400, world=world)
     held = _held(learnt)
@@ -201,4 +201,4 @@ def test_the_band_holds_what_it_promises_in_all_and_by_slice(seed: int, world: s
     groups += np.array_split(held[np.argsort(learnt.band[:, 1])], 10)
     off = np.array([abs(float(each.mean()) - 0.8) for each in groups])
     chance = np.array([np.sqrt(0.8 * 0.2 / (0.75 * len(each))) for each in groups])
-    assert len(off) > 25 and (off <= 0.03).mean() >= 0.85 and (off <= 0.03 + chance).all(), off
+    assert len(off) > 25 and (off <= 0.03).mean() >= 0.88 and (off <= 0.03 + 2 * chance).all(), off
