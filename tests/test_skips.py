@@ -83,6 +83,7 @@ def test_an_allowed_skip_and_an_expected_failure_pass(folder: Path) -> None:
     assert status == 0 and "1 passed, 1 skipped, 1 xfailed" in said and "does not allow" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "xdist"])
 def test_other_skips_fail_the_run_and_are_named_with_their_reasons(folder: Path, options: tuple[str, ...]) -> None:
     (folder / "test_some.py").write_text(SOME + BARE)

@@ -32,6 +32,8 @@ Object = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 CLUSTERS = ("dev", "staging", "production")
+FIRST_QUICK = [pytest.param(each, marks=[] if each == "dev" else [pytest.mark.slow]) for each in CLUSTERS]
+"""The clusters as parameters: that of developers in `make test`, the others, which differ in sizes and addresses, in `make slow`."""
 STANDARD = frozenset({"staging"})
 KUBERNETES = "1.32"
 CORE = frozenset(

@@ -15,6 +15,7 @@ from tests.manifests.builds import (
     CLUSTERS,
     CORE,
     DOMAINS,
+    FIRST_QUICK,
     ROOT,
     STANDARD,
     Object,
@@ -35,7 +36,7 @@ LINES = 30
 """An overlay of more lines than these is another platform, not another cluster."""
 
 
-@pytest.fixture(params=[pytest.param(each, marks=[] if each == "dev" else [pytest.mark.slow]) for each in CLUSTERS])
+@pytest.fixture(params=FIRST_QUICK)
 def cluster(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -20,7 +20,7 @@ from hallmark.feature_store.online.address import connect
 from hallmark.settings import Settings
 from inference_services.runtime.change_bucket import BucketLog
 from inference_services.runtime.change_log import connect as connect_log
-from tests.manifests.builds import CLUSTERS, DOMAINS, ROOT, Object, built, declared, platform, tenant
+from tests.manifests.builds import DOMAINS, FIRST_QUICK, ROOT, Object, built, declared, platform, tenant
 
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT)})
 
@@ -97,7 +97,7 @@ def test_one_program_ends_before_the_next_begins(name: str) -> None:
     assert (found["spec"]["replicas"], found["spec"]["strategy"]) == (1, {"type": "Recreate"})
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize("cluster", FIRST_QUICK)
 def test_the_feature_stream_keeps_every_declared_view_up_to_date_with_flags_that_it_has(cluster: str) -> None:
     stream = containers(names.STREAM, cluster)["stream"]
     assert stream["command"] == [*CLI, "features", "run"]
@@ -121,7 +121,7 @@ def _asking(metadata: Object) -> str:
     return names.PREDICTOR if metadata["name"] == names.FEATURE_STORE else names.PARITY
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize("cluster", FIRST_QUICK)
 def test_features_are_compared_with_flags_that_the_command_has(cluster: str) -> None:
     for domain in DOMAINS:
         jobs = [each for each in tenant(cluster, domain) if each["kind"] == "CronJob"]
@@ -140,7 +140,7 @@ def test_features_are_compared_with_flags_that_the_command_has(cluster: str) -> 
             assert given["HALLMARK_FEATURE_OFFLINE"]["configMapKeyRef"]["name"] == "feature-store-parity"
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize("cluster", FIRST_QUICK)
 def test_addresses_of_the_online_and_the_offline_store_are_some(cluster: str) -> None:
     """Of the stream, and of every domain that declares features: a store is made of each, as programs make it, though none is asked."""
     declaring = [domain for domain in DOMAINS if declared(domain).features]
@@ -165,7 +165,7 @@ def test_addresses_of_the_online_and_the_offline_store_are_some(cluster: str) ->
             connect(data["address"], namespace=names.FEATURES).close()
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize("cluster", FIRST_QUICK)
 def test_servers_whose_items_change_log_them_in_their_own_part_of_the_clusters_bucket(cluster: str) -> None:
     """What the runtime's HALLMARK_CHANGES reads, as the server makes a log of it, and as Terraform gives the account the right to."""
     found = {

@@ -19,6 +19,7 @@ def secrets(cluster: str) -> list[Object]:
     return [each for each in everything(cluster) if each["kind"] == "ExternalSecret"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_a_secret_that_is_not_there_yet_is_not_ready(cluster: str) -> None:
     """With deletionPolicy Delete it is: Ready, because it was deleted as there is none."""

@@ -62,7 +62,7 @@ def test_no_tenant_reaches_another(world: World, kind: str) -> None:
     assert getattr(tenancy, kind)(world) == []
 
 
-@pytest.mark.parametrize("cluster", builds.CLUSTERS)
+@pytest.mark.parametrize("cluster", builds.FIRST_QUICK)
 def test_a_clusters_own_values_change_nothing_else(cluster: str) -> None:
     """So that what holds for the tenants as they are rendered holds for what Argo CD applies there."""
     path = ROOT / "manifests" / "clusters" / cluster / "settings" / "values.yaml"
@@ -294,6 +294,7 @@ def _open_mesh(world: World, spec: Object) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_found(fault: str) -> None:
     kind, plant = PLANTED[fault]
@@ -491,7 +492,7 @@ def test_only_models_that_read_features_reach_the_online_store(world: World) -> 
 STREAM = Pod(names.FEATURES, {"app.kubernetes.io/name": names.STREAM})
 
 
-@pytest.mark.parametrize("cluster", builds.CLUSTERS)
+@pytest.mark.parametrize("cluster", builds.FIRST_QUICK)
 def test_the_feature_stream_reaches_its_stores_and_is_asked_for_metrics_alone(cluster: str) -> None:
     built = World({name: builds.tenant(cluster, name) for name in builds.DOMAINS}, builds.platform(cluster))
     second = {"dev": 16, "staging": 32, "production": 48}[cluster]

@@ -162,6 +162,7 @@ def test_each_of_these_changes_is_stopped_and_its_column_named(tmp_path: Path) -
     assert passed == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TAKEN))
 def test_b15_a_change_of_type_that_loses_nothing_is_undone_by_the_reader(tmp_path: Path, name: str) -> None:
     columns, change = CHANGES[name]

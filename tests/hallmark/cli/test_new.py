@@ -258,6 +258,7 @@ def test_the_floor_is_what_one_answer_for_all_reaches(checkout: Settings, tmp_pa
     assert usual <= floor <= 1.1 * usual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -74,6 +74,7 @@ def test_a_window_with_every_trouble_becomes_a_page_with_the_verdict_and_evident
     assert not list(output.parent.glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "words"),
     [

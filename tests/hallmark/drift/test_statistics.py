@@ -87,6 +87,7 @@ def test_the_index_is_evidentlys_on_the_same_bins(evidently_index: Callable[...,
     assert statistics.stability_index(first, second) + chance == pytest.approx(theirs, rel=0.005)
 
 
+@pytest.mark.slow
 def test_the_index_of_a_known_normal_shift_agrees_with_evidently(evidently_index: Callable[..., float]) -> None:
     """Two normals half a deviation apart have an index of 0.25 in the limit of fine bins."""
     random = np.random.default_rng(5)

@@ -425,6 +425,7 @@ def test_what_is_no_person_and_what_nobody_declares_is_refused(store: FeatureSto
         erase(store)
 
 
+@pytest.mark.slow
 @pytest.mark.many
 @pytest.mark.timeout(1800)
 @settings(max_examples=how_many(100, 2000), deadline=None, suppress_health_check=test_tiles.QUIET)

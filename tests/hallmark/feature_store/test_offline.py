@@ -134,6 +134,7 @@ def test_what_lies_further_back_than_ttl_counts_only_beside_a_newer_event(crowd:
     assert values(Case(view(columns, "1h"), [row("o1", "a", old, old), newer], at), "c", crowd=crowd) == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back", range(0, 60, 5))
 def test_an_old_corrected_event_does_not_stand_before_a_newer_one_that_was_not_read_yet(back: int) -> None:
     others = [row(f"b{number}", "b", *[START + number * timedelta(minutes=5)] * 2) for number in range(60)]
@@ -343,6 +344,7 @@ def test_files_of_one_source_with_two_schemas_are_refused(tmp_path: Path) -> Non
         offline.training_frame(one.asked(tmp_path), [one.view], {SOURCE: files}, tmp_path / "frame", time="at")
 
 
+@pytest.mark.slow
 def test_the_one_statement_is_what_the_reference_loop_says_in_duckdb() -> None:
     import duckdb
 

@@ -78,6 +78,7 @@ def test_a_process_killed_outright_is_gone_on_from(tmp_path: Path) -> None:
     assert weights(again, tmp_path / "again") == weights(fitted(), tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["seed", "recipe", "examples", "damage"])
 def test_a_checkpoint_of_another_training_is_as_good_as_none(change: str, tmp_path: Path) -> None:
     with pytest.raises(Killed):

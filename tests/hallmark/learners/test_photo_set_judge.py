@@ -54,6 +54,7 @@ def fitted() -> TraitJudge:
     return judge
 
 
+@pytest.mark.slow
 def test_it_judges_nearly_as_well_as_one_who_knows_how_counterfeits_are_made(fitted: TraitJudge) -> None:
     given, labels, best = read(6000, 2)
     with torch.no_grad():

@@ -140,6 +140,7 @@ def test_several_that_fill_one_collection_at_once_leave_it_whole(opened: Open, u
     assert places[0].count() == 1200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opened", ["qdrant", "opensearch"], indirect=True)
 @pytest.mark.parametrize("gone", [3, 200], ids=["few deleted", "more than is asked for besides"])
 def test_changes_over_a_collection_answer_as_over_the_folder(

@@ -290,6 +290,7 @@ def test_a_restarted_container_tells_the_fleet_what_it_told_before(start: Start,
         assert second.client.get("/sketch", params=wrong).status_code == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"digest": 1}', '{"digest":"D","variants":{"a":[]},"ids":7}'])
 def test_a_broken_state_file_is_left_alone(start: Start, tmp_path: Path, sealed: Path, text: str) -> None:
     from hallmark.artifacts import folder as folders

@@ -393,6 +393,7 @@ def test_serving_py_orders_the_candidates(tmp_path: Path, start: Callable[..., S
     assert answered == sorted(answered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["[0, 0]", "[-1]", "[99]", "[[0]]"])
 def test_an_order_that_is_none_is_the_models_fault(tmp_path: Path, start: Callable[..., Server], answer: str) -> None:
     folder = tmp_path / "model"
