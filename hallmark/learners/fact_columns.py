@@ -55,6 +55,11 @@ class FactColumns:
         """Number of columns."""
         return len(self.numbers) + len(self.words) + 2
 
+    @property
+    def summed(self) -> int:
+        """The column of all words together."""
+        return self.width - 1
+
     def of(self, name: str) -> list[int]:
         """The columns of a fact: of its number, and of its word; of `TEXT`, which is none, that of free text."""
         found = [self.numbers.index(name)] if name in self.numbers else []

@@ -256,7 +256,7 @@ class _Fit:
         held_near = pool.near(pool.nearest(self.validation.named, columns))
         held_table = np.hstack((columns.columns(self.validation.named), held_near[:, None]))
         self.tell("prices")
-        self.summed = columns.width - 1
+        self.summed = columns.summed
         band, late, earlier, crossed = self._band(table, held_table, weights, held_weights)
         naive = None
         if not self.known.all():
@@ -438,7 +438,7 @@ class _Fit:
 def _telling(columns: FactColumns, centre: Forest, table: Single) -> tuple[str, ...]:
     """Facts by how much they tell of the price: what trees gain by their columns, and what the words' own worth explains of it."""
     gains = sum((each.feature_importance("gain") for each in centre.boosters.values()), np.zeros(columns.width + 1))
-    of_words = slice(len(columns.numbers), columns.width - 1)
+    of_words = slice(len(columns.numbers), columns.summed)
     gains[of_words] += len(table) * table[:, of_words].var(axis=0)
     told = {name: float(gains[columns.of(name)].sum()) for name in (*columns.names, fact_columns.TEXT)}
     return tuple(sorted(told, key=lambda name: (-told[name], name)))

@@ -60,37 +60,35 @@ def restored(recipe: SalePrice, folder: Path) -> TrainedSalePrice:
 
     try:
         told = json.loads((folder / FACTS).read_bytes())
-        columns = FactColumns(tuple(told["numbers"]), tuple(told["words"]), _array(folder, "worth"))
+
+        def array(name: str) -> NDArray[Any]:
+            found: NDArray[Any] = np.load(folder / _file(name), allow_pickle=False)
+            return found
+
+        columns = FactColumns(tuple(told["numbers"]), tuple(told["words"]), array("worth"))
 
         def band(name: str) -> Band:
             return Band(
                 centre=recipe.centre().restore(folder, prefix=f"{name}-centre-"),
                 spread=recipe.spread().restore(folder, prefix=f"{name}-spread-"),
                 levels=recipe.quantiles,
-                summed=columns.width - 1,
-                **{each: _array(folder, f"{name}.{each}") for each in _OF_BAND},
+                summed=columns.summed,
+                **{each: array(f"{name}.{each}") for each in _OF_BAND},
             )
 
         hazard = None
         if told["hazard"] is not None:
             elasticity, error, naive = told["hazard"]
             forest = recipe.hazard().restore(folder, prefix="hazard-")
-            hazard = SaleHazard(
-                forest=forest, elasticity=elasticity, error=error, naive=naive, steps=_array(folder, "steps")
-            )
+            hazard = SaleHazard(forest=forest, elasticity=elasticity, error=error, naive=naive, steps=array("steps"))
         return TrainedSalePrice(
             recipe,
             columns=columns,
-            pool=Comparables(
-                _array(folder, "vectors"),
-                tuple(told["ids"]),
-                _array(folder, "told"),
-                _array(folder, "strength"),
-            ),
+            pool=Comparables(array("vectors"), tuple(told["ids"]), array("told"), array("strength")),
             band=band("band"),
             naive=band("naive") if told["naive"] else None,
             hazard=hazard,
-            usual=_array(folder, "usual"),
+            usual=array("usual"),
             telling=tuple(told["telling"]),
             crossed=told["crossed"],
         )
@@ -98,11 +96,6 @@ def restored(recipe: SalePrice, folder: Path) -> TrainedSalePrice:
         raise unrestorable(
             "the folder holds no sale price", expected=f"{FACTS} and the arrays beside it", error=error
         ) from error
-
-
-def _array(folder: Path, name: str) -> NDArray[Any]:
-    found: NDArray[Any] = np.load(folder / _file(name), allow_pickle=False)
-    return found
 
 
 def _file(name: str) -> str:

@@ -271,7 +271,7 @@ class _Graph:
         )
         less = self.op("Mul", less, self.const(has_word))
         whole = np.zeros((1, 1, width), dtype=np.float32)
-        whole[0, 0, facts.width - 1] = 1.0
+        whole[0, 0, facts.summed] = 1.0
         is_whole = self.const(whole > 0)
         without = self.op("Where", is_whole, self.op("Add", without, self.widened(less, 2)), without)
         rows = self.op("Reshape", without, self.ints(-1, width))
