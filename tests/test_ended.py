@@ -278,6 +278,7 @@ def test_b30_what_a_command_started_is_ended_with_it(toys: Place, moment: Moment
     toys.end(moment)
 
 
+@pytest.mark.slow
 def test_b02_a_watch_gives_its_lease_back_however_often_it_is_told(
     toys: Place, watched: InferenceServiceWriter
 ) -> None:

@@ -188,6 +188,7 @@ def test_zizmor_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_zizmor_would_see_a_wide_one(tmp_path: Path) -> None:
     if shutil.which("zizmor") is None:
         pytest.skip("zizmor is not here")

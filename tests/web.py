@@ -20,7 +20,7 @@ def serving(app: Starlette) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=lambda: asyncio.run(_serve(server)), daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(serve(server)), daemon=True)
     thread.start()
     until = time.monotonic() + 30
     while not server.started:
@@ -33,7 +33,8 @@ def serving(app: Starlette) -> Iterator[str]:
         thread.join(timeout=30)
 
 
-async def _serve(server: uvicorn.Server) -> None:
+async def serve(server: uvicorn.Server) -> None:
+    """Run it until it is told to exit, and close what it had accepted by then."""
     await server.serve()
     # One that was accepted while the server ended is known to nobody else.
     await asyncio.sleep(0.05)

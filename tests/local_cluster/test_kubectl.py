@@ -24,6 +24,7 @@ import yaml
 from local_cluster import api, kubeconfig
 from local_cluster.access import ApiAccess
 from local_cluster.store import Missing, ObjectStore
+from tests.web import serve
 
 KUBECTL = shutil.which("kubectl")
 needs_kubectl = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
@@ -58,7 +59,7 @@ class Cluster:
             ws="none",
         )
         self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve()))
+        self.thread = threading.Thread(target=lambda: asyncio.run(serve(self.server)))
         self.thread.start()
         while not self.server.started:
             time.sleep(0.01)

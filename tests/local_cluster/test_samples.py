@@ -40,6 +40,7 @@ def line(draw: st.DrawFn) -> str:
 comment = st.sampled_from(["", "# requests 1", "# HELP seconds x{ 1", "#", "# a comment"])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(line() | comment, max_size=12), st.sets(st.sampled_from(NAMES)))
 def test_it_reads_what_the_official_parser_reads(lines: list[str], names: set[str]) -> None:

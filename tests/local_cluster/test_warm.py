@@ -93,6 +93,7 @@ def test_after_its_time_the_former_revision_is_retired_and_a_rollback_starts_it_
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_restart_of_the_cluster_forgets_neither_the_warm_pod_nor_since_when(cluster: Open) -> None:
     async def scenario() -> None:
         async with cluster() as c:

@@ -40,6 +40,7 @@ def test_a_day_is_the_same_whichever_window_asks_for_it(shift: str | None) -> No
     assert list(map(list, inside.recent_items)) == list(map(list, mine.recent_items))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_others() -> None:
     assert looked(2).item_id.tolist() != looked(2, seed=8).item_id.tolist()
 

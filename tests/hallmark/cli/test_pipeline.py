@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 import yaml
 
 from hallmark import cli
@@ -26,6 +24,7 @@ from hallmark.training import graph as graphs
 from hallmark.training.graph import StepGraph
 from tests import strict
 from tests.graphs import shallow
+from tests.web import serving
 
 ROOT = Path(__file__).parents[3]
 FAKE = ROOT / "tests" / "hallmark" / "training" / "fake_kubeflow.py"
@@ -54,21 +53,10 @@ def kubeflow() -> Any:
 @pytest.fixture
 def hallmark(kubeflow: Any, graph: StepGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hallmark]:
     """The command line; the graph is compiled once for all tests."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    server = uvicorn.Server(
-        uvicorn.Config(kubeflow.app, host="127.0.0.1", port=port, log_level="error", lifespan="off")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
     (tmp_path / "token").write_text("secret\n")
     monkeypatch.setenv("HALLMARK_ROOT", str(ROOT))
     monkeypatch.setenv("HALLMARK_STATE", str(tmp_path / "state"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("HALLMARK_KUBEFLOW", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("HALLMARK_KUBEFLOW_TOKEN", str(tmp_path / "token"))
     monkeypatch.setattr(
         graphs,
@@ -78,9 +66,9 @@ def hallmark(kubeflow: Any, graph: StepGraph, tmp_path: Path, monkeypatch: pytes
         ),
     )
     monkeypatch.setattr("hallmark.cli.pipeline._LOOK", 0.02)
-    yield lambda *arguments: cli.main(["pipeline", *arguments])
-    server.should_exit = True
-    thread.join(timeout=10)
+    with serving(kubeflow.app) as address:
+        monkeypatch.setenv("HALLMARK_KUBEFLOW", address)
+        yield lambda *arguments: cli.main(["pipeline", *arguments])
 
 
 @pytest.mark.slow

@@ -153,6 +153,7 @@ def cluster(version: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert each.stop() == 0
 
 
+@pytest.mark.slow
 def test_live_servers_are_asked_stable_beside_the_candidate_with_what_changed_since(
     version: Small, cluster: dict[str, Server], capsys: pytest.CaptureFixture[str]
 ) -> None:

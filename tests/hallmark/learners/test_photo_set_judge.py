@@ -62,6 +62,7 @@ def test_it_judges_nearly_as_well_as_one_who_knows_how_counterfeits_are_made(fit
     assert found > average_precision_score(labels, best) - 0.03
 
 
+@pytest.mark.slow
 def test_it_learns_how_far_an_altered_trait_is_off(fitted: TraitJudge) -> None:
     assert bags.ORDINARY.least < fitted.altered.exp().item() < bags.ORDINARY.most
 

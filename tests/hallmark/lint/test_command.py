@@ -131,6 +131,7 @@ def test_outside_a_checkout_something_has_to_be_named(capsys: pytest.CaptureFixt
     assert "not inside a Hallmark checkout" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_whole_checkout_takes_less_than_two_seconds_of_a_processor() -> None:
     code = "import time; from hallmark.cli import main; main(['lint', '-o', 'json']); print(time.process_time())"
     least = min(float(_python(code).splitlines()[-1]) for _ in range(2))

@@ -43,6 +43,7 @@ def test_b19_a_deleted_experiment_is_named_with_how_to_restore_it(settings: Sett
     assert registry.register(folder, model_card) == 2
 
 
+@pytest.mark.slow
 def test_b19_a_training_is_refused_before_it_begins(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.slow
 def test_fault_14_a_registry_that_another_process_has_locked_fails_cleanly(settings: Settings, make: Make) -> None:
     registry = Registry(settings)
     registry.register(*make("one"))

@@ -41,6 +41,7 @@ def test_a_server_that_is_not_there_is_told_by_its_address() -> None:
     assert "127.0.0.1:1" in caught.value.expected
 
 
+@pytest.mark.slow
 def test_a_verdict_waits_for_the_disk_and_a_claim_need_not(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     database = connect(created(server, f"r{next(_NAMES)}"))
     waits: list[str] = []

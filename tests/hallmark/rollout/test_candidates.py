@@ -94,6 +94,7 @@ def test_it_loads_and_answers_in_its_own_way(fraud: Fraud, kind: str, status: in
     assert same.mean() >= (0.9 if kind == "flips" else 1)
 
 
+@pytest.mark.slow
 def test_slow_answers_in_a_second_and_a_half_and_hangs_outlasts_the_timeout(fraud: Fraud) -> None:
     (body,) = fraud.bodies(1)
     for kind, seconds in (("slow", candidates.SLOW_SECONDS), ("hangs", candidates.HANG_SECONDS)):

@@ -235,6 +235,7 @@ def play(seed: int) -> None:
     assert len(owners) >= 1
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**64 - 1))
 def test_never_two_holders_and_never_one_token_twice(seed: int) -> None:

@@ -413,6 +413,7 @@ def test_every_function_and_key_that_the_steps_of_an_index_really_use_is_in_thei
     assert "retrieval.candidates" in found["embed"].keys and "retrieval.corpus" in found["load_corpus"].keys
 
 
+@pytest.mark.slow
 def test_the_keys_of_a_second_run_read_no_source_again(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ def test_n3_a_champion_that_has_seen_test_rows_is_judged_on_those_that_it_has_no
     assert earlier.champion.skipped in earlier.decision.reasons
 
 
+@pytest.mark.slow
 def test_n4_synthetic_and_own_data_are_no_rivals_and_a_new_line_may_be_asked_for(train: Train) -> None:
     train("2026-10-10", source="synthetic", champion=True)
     first = train("2026-10-10")

@@ -94,6 +94,7 @@ def test_a_pull_that_broke_off_goes_on(
     assert sharing.pull(elsewhere, "toy", "1", target).sent == 3, "of six files, three were here"
 
 
+@pytest.mark.slow
 def test_a_changed_byte_is_refused_and_nothing_is_registered(
     here: Registry, elsewhere: Registry, tmp_path: Path
 ) -> None:

@@ -299,6 +299,7 @@ def test_a_callers_token_is_in_no_event_no_answer_and_no_line_of_the_log(
     assert not [text for text in kept if token in text or "c2VjcmV0" in text]
 
 
+@pytest.mark.slow
 def test_one_client_id_a_thousand_times_is_a_thousand_events(
     start: Callable[..., Server], orders: tuple[Path, str], sink: Sink
 ) -> None:
@@ -410,6 +411,7 @@ def test_a_sample_is_a_share(model: Model, sink: Sink) -> None:
     assert 300 <= offered <= 500
 
 
+@pytest.mark.slow
 def test_capture_memory_does_not_grow(start: Callable[..., Server], orders: tuple[Path, str], sink: Sink) -> None:
     sink.delay = 30.0
     server = start(orders[0], "orders", f"--capture-url={sink.url}", capture={"queued_bytes": 4_000_000}, notice=0)

@@ -66,6 +66,7 @@ def started(folder: tuple[Path, str], kind: str, at: str, *, env: dict[str, str]
     return Server(folder[0], "stock", notice=0, env=env, retrieval={"backend": kind, "live": 1.0, **given})
 
 
+@pytest.mark.slow
 def test_a_server_fills_its_collection_and_answers_as_from_the_folder(
     folder: tuple[Path, str], kind: Any, own: Server
 ) -> None:
@@ -119,6 +120,7 @@ def test_changes_of_items_bind_all_servers_of_a_collection(folder: tuple[Path, s
             assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_collection_that_was_filled_from_another_unit_is_refused(
     folder: tuple[Path, str], kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,6 +295,7 @@ def test_a_cached_answer_does_not_outlive_a_deletion_at_another_server(stock: tu
     assert (one.stop(), other.stop()) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_log_that_was_brought_back_older_than_the_state_is_told(stock: tuple[Path, str], tmp_path: Path) -> None:
     first = served(stock, tmp_path / "changes", f"--state={tmp_path / 'state'}")
     change(first, put=[item("n1", "camel cashmere cape")])
