@@ -43,7 +43,8 @@ class Tab:
         while True:
             told = json.loads(self._link.recv())
             if told.get("method") == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
-                self.complaints.append(told["params"]["entry"]["text"])
+                entry = told["params"]["entry"]
+                self.complaints.append(f"{entry['text']} {entry.get('url', '')}")
             if told.get("method") == "Runtime.exceptionThrown":
                 self.complaints.append(json.dumps(told["params"]["exceptionDetails"])[:500])
             if told.get("id") == number:

@@ -35,6 +35,8 @@ _OURS = "x-hallmark-review"
 _LARGEST = 16 * 1024
 _KEPT = 512
 _SCRIPT = Path(__file__).with_name("review.js")
+_ICON = Path(__file__).with_name("icon.svg")
+"""Named by each page that shows images: a browser looks for one at the host's root else, which is another tool's."""
 _STATUS = ((NotMember, 403), (NotFound, 404), (Conflict, 409), (DeclarationError, 400), (Unavailable, 503))
 F = TypeVar("F", bound=Frozen)
 
@@ -73,6 +75,7 @@ def app(
         Route(f"{prefix}/counts", site.counts),
         Route(f"{prefix}/photo/{{key}}/{{kind}}/{{place:int}}", site.photo),
         Route(f"{prefix}/review.js", lambda _: Response(_SCRIPT.read_bytes(), media_type="text/javascript")),
+        Route(f"{prefix}/{_ICON.name}", lambda _: Response(_ICON.read_bytes(), media_type="image/svg+xml")),
         Route("/healthz", lambda _: PlainTextResponse("ok")),
     ]
     if prefix:
@@ -103,6 +106,7 @@ class _Site:
         self._domains, self._shared, self._prefix = domains, shared, prefix
         self._shown: OrderedDict[tuple[str, str], Case] = OrderedDict()
         self._templates = page.environment({"money": _money, "due": _due})
+        self._templates.globals.update(base=prefix, icon=f"{prefix}/{_ICON.name}")
 
     def whole(self, request: Request) -> Response:
         """The page, with the case that the person has; it claims none."""
@@ -170,7 +174,7 @@ class _Site:
         if request.method == "POST":
             words = {name: getattr(told, name) for name in ("message", "expected", "got", "fix")}
             return JSONResponse(words, status_code=status)
-        text = self._templates.get_template("ui/error.html").render(base=self._prefix, told=told, home="The next case")
+        text = self._templates.get_template("ui/error.html").render(told=told, home="The next case")
         return HTMLResponse(text, status_code=status)
 
     def _judged(self, who: str, domains: Collection[str] | None, answer: _Answer) -> Response:
@@ -201,7 +205,6 @@ class _Site:
             while len(self._shown) > _KEPT:
                 self._shown.popitem(last=False)
         text = self._templates.get_template(template).render(
-            base=self._prefix,
             who=who,
             claim=claim,
             key=key,

@@ -252,3 +252,15 @@ def test_nothing_left_is_said_and_another_domains_cases_are_not_offered(queue: R
     opened(queue, folder, "b", domain="listing")
     site = Site(queue, folder, domains={"authentication"})
     assert 'id="next"' in site.post("/next").text and site.ask("GET", "/counts").json() == {"open": 0}
+
+
+@pytest.mark.parametrize("prefix", ["", "/reviews"])
+def test_a_browser_finds_the_icon_where_each_page_says_and_never_at_the_hosts_root(
+    queue: ReviewQueue, folder: Path, prefix: str
+) -> None:
+    site = Site(queue, folder, prefix=prefix)
+    for path, status in (("/", 200), ("/photo/none/photo/0", 404)):
+        page = site.ask("GET", prefix + path)
+        assert page.status_code == status and f'<link rel="icon" href="{prefix}/icon.svg">' in page.text
+    icon = site.ask("GET", f"{prefix}/icon.svg")
+    assert icon.status_code == 200 and icon.headers["content-type"] == "image/svg+xml" and b"<svg" in icon.content
