@@ -256,12 +256,12 @@ class _Fit:
         held_near = pool.near(pool.nearest(self.validation.named, columns))
         held_table = np.hstack((columns.columns(self.validation.named), held_near[:, None]))
         self.tell("prices")
-        self.summed = columns.summed
-        band, late, earlier, crossed = self._band(table, held_table, weights, held_weights)
+        band, late, earlier, crossed = self._band(columns, table, held_table, weights, held_weights)
         naive = None
         if not self.known.all():
             self.tell("prices of sold items alone")
-            naive, theirs, _, _ = self._band(table, held_table, even, self.held_known.astype(np.float64), less=2)
+            even_held = self.held_known.astype(np.float64)
+            naive, theirs, _, _ = self._band(columns, table, held_table, even, even_held, less=2)
             naive = naive.calibrated(theirs)
         hazard = self._hazard(table, band) if self.dated else None
         if earlier is not None:
@@ -343,7 +343,14 @@ class _Fit:
         return rows.completed(sale_hazard.drawn_below(expected[:, None], hazard.elasticity, share=share))
 
     def _band(
-        self, table: Single, held: Single, weights: Floats, held_weights: Floats, *, less: int = 1
+        self,
+        columns: FactColumns,
+        table: Single,
+        held: Single,
+        weights: Floats,
+        held_weights: Floats,
+        *,
+        less: int = 1,
     ) -> tuple[Band, Residuals, Residuals | None, float]:
         """The band before it is calibrated, the late rows to do that on and, where all prices are known, the earlier ones (half by half, each
         answered by what the other half teaches), and the share of rows in which its quantiles crossed before they were put in order.
@@ -352,8 +359,8 @@ class _Fit:
         """
         recipe, sold = self.recipe, self.held_known
         # What words add up to is the forest's beginning: what of it only trees would find is lost on rare ones.
-        beyond = self.price - table[:, self.summed]
-        watched = Rows(held[sold], (self.held - held[:, self.summed])[sold], held_weights[sold])
+        beyond = self.price - table[:, columns.summed]
+        watched = Rows(held[sold], (self.held - held[:, columns.summed])[sold], held_weights[sold])
         rounds = recipe.rounds // less
         counted = weights > 0
         relative = np.empty(len(table))
@@ -364,7 +371,7 @@ class _Fit:
         centre = self._grow(
             recipe.centre(), Rows(table[counted], beyond[counted], weights[counted]), watched, rounds=rounds
         )
-        told = centre.predict(held).astype(np.float64) + held[:, self.summed]
+        told = centre.predict(held).astype(np.float64) + held[:, columns.summed]
         left = Rows(table[counted][:, 1:], relative[counted], weights[counted])
         known = self.held_known
         rest = Rows(held[known][:, 1:], (self.held - told)[known], held_weights[known])
@@ -397,7 +404,7 @@ class _Fit:
             tokens, centres = self.train.named["tokens"][mine], (self.price - relative)[mine]
             halves.append(left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine]))
         earlier = halves[0].with_rows(halves[1]) if halves else None
-        band = Band(centre=centre, spread=spread, levels=recipe.quantiles, summed=self.summed)
+        band = Band(centre=centre, spread=spread, levels=recipe.quantiles, summed=columns.summed)
         return band, late, earlier, crossed
 
     def _hazard(self, table: Single, band: Band) -> SaleHazard:

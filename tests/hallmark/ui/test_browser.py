@@ -71,10 +71,8 @@ def test_the_page_in_a_browser(settings: Settings, empty_registry: Path, tmp_pat
         _follows(tab, address, settings)
         _by_keyboard(tab, address)
         _fast(tab, address)
-        wrong = [
-            each for each in tab.complaints if not each.endswith("/domain/no")
-        ]  # a page that is not there, opened on purpose
-        assert not wrong
+        # /domain/no is a page that is not there, opened on purpose.
+        assert not [each for each in tab.complaints if not each.endswith("/domain/no")]
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
