@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -560,3 +563,18 @@ def test_the_sdk_of_kserve_works(cluster: Cluster, capsys: pytest.CaptureFixture
     sdk.delete("sdk", namespace="fraud")
     with pytest.raises(RuntimeError, match="404"):
         sdk.get("sdk", namespace="fraud")
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_the_api_ends_although_a_client_holds_its_connection(tmp_path: Path) -> None:
+    """A client that does not read never answers the end of TLS; what it left is closed, not left to the collector."""
+    ended = Cluster(tmp_path)
+    address = ("127.0.0.1", int(ended.url.rpartition(":")[2]))
+    with ssl.create_default_context(cafile=str(ended.access.certificate)).wrap_socket(
+        socket.create_connection(address), server_hostname="127.0.0.1"
+    ) as held:
+        held.sendall(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert held.recv(1 << 16).startswith(b"HTTP/1.1 ")
+        ended.stop()
+    assert not ended.thread.is_alive()
+    gc.collect()
