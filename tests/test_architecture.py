@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,7 +37,17 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         name: {"*"}
         for name in (
             *("errors", "files", "settings", "names", "metrics", "cron", "section", "remote", "leash", "interrupts"),
-            *("object_labels", "libraries", "extras", "templates", "page", "key_value", "metrics_port", "people"),
+            *(
+                "object_labels",
+                "libraries",
+                "extras",
+                "templates",
+                "page",
+                "key_value",
+                "metrics_port",
+                "people",
+                "cores",
+            ),
         )
     },
     {"tasks": set(), "features": set(), "data": {"features"}},
@@ -84,11 +95,17 @@ HEAVY = {
 }
 
 
+@functools.cache
 def modules(package: str) -> list[Path]:
     return [path for path in sorted((ROOT / package).rglob("*.py")) if "__pycache__" not in path.parts]
 
 
-def imported(path: Path) -> Iterator[str]:
+@functools.cache
+def imported(path: Path) -> tuple[str, ...]:
+    return tuple(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import statistics
 import struct
 import subprocess
@@ -243,8 +244,9 @@ def bare(model: Path, items: Path, seconds: int) -> Sample:
 def loops(model: Path, items: Path, seconds: int, *, count: int) -> list[list[float]]:
     """Milliseconds of each item in so many processes at once."""
     command = [sys.executable, "-m", "benchmarks.decision.photos_bare", str(model), str(items), str(seconds)]
+    one = {**os.environ, "OMP_NUM_THREADS": "1"}  # else each would decode on all cores
     running = [
-        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(command, cwd=ROOT, env=one, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(count)
     ]
     for each in running:

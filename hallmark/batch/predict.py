@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from hallmark.batch.blocks import Blocks
 from hallmark.batch.parts import Parts, write
 from hallmark.batch.scorer import Scorer, demand
+from hallmark.cores import cores
 from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.section import Frozen
 
@@ -144,11 +144,6 @@ def _learnt(domain: Domain, version: ServableVersion, parts: Parts) -> int:
 def _answered(name: str, kept: Sequence[str]) -> str:
     """The column of an output, beside those of the file."""
     return f"predicted_{name}" if name in kept else name
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _kept(domain: Domain, source: Blocks, keep: Sequence[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import socket
@@ -16,6 +15,7 @@ import typer
 
 from hallmark import extras
 from hallmark.cli.console import Format, Output, emit, say, show
+from hallmark.cores import cores
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.settings import Settings
 
@@ -188,7 +188,7 @@ Check = tuple[str, str, str, str]
 def _machine(settings: Any) -> Iterator[Check]:
     fits = (3, 11) <= sys.version_info[:2] < (3, 13)
     yield "python", "ok" if fits else "missing", platform.python_version(), "" if fits else "Python 3.11 or 3.12"
-    yield "cores", "ok", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), ""
+    yield "cores", "ok", str(cores()), ""
     for what, folder in (("disk", settings.root), ("disk of the state", settings.state)):
         there = next(each for each in (folder, *folder.parents) if each.exists())
         free = shutil.disk_usage(there).free / 1e9

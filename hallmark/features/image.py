@@ -6,17 +6,23 @@ only the segments that describe pixels: no EXIF, colour profiles or compressed t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
+from threading import Lock
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hallmark.cores import cores
 from hallmark.errors import HallmarkError
 from hallmark.features.fields import Columns
 
@@ -59,6 +65,9 @@ _SHARED_BYTES = 16 * 1024 * 1024
 _Pictures = dict[tuple[int, tuple[int, int]], tuple[bytes, Image.Image]]
 _shared: ContextVar[_Pictures | None] = ContextVar("_shared", default=None)
 """Pictures that were decoded within `shared`, by the photo and the size that it was decoded at; the photo is kept, so that its id stays its own."""
+_keeping = Lock()
+_WORTH = 64 * 1024
+"""Bytes of photos from which on handing them to threads costs less than it saves."""
 
 
 @contextmanager
@@ -119,11 +128,11 @@ def decode(data: bytes, *, at_least: int, limits: PhotoLimits = LIMITS) -> tuple
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, OverflowError) as error:
         # what Pillow's three decoders raise for damaged files
         raise BadImage("the photo cannot be decoded", expected=f"a whole {found.format}", got=_brief(error)) from error
-    if (
-        pictures is not None
-        and 3 * sum(each.width * each.height for _, each in (*pictures.values(), (data, upright))) <= _SHARED_BYTES
-    ):
-        pictures[key] = data, upright
+    if pictures is not None:
+        with _keeping:
+            held = sum(each.width * each.height for _, each in (*pictures.values(), (data, upright)))
+            if 3 * held <= _SHARED_BYTES:
+                pictures[key] = data, upright
     return upright, found
 
 
@@ -133,6 +142,20 @@ def pixels(
     """A photo at `size` (height, width): (height, width, 3) RGB bytes."""
     image, _ = decode(data, at_least=max(size), limits=limits)
     return _fitted(image, size, fit)
+
+
+def stack(
+    photos: Iterable[bytes | None], *, size: tuple[int, int], fit: Fit = "stretch", limits: PhotoLimits = LIMITS
+) -> NDArray[np.uint8]:
+    """Photos at `size` (height, width): (n, 3, height, width) RGB bytes, None as zeros; decoded on as many cores as there are."""
+    items = list(photos)
+    out = np.zeros((len(items), 3, *size), dtype=np.uint8)
+
+    def read(row: int, data: bytes) -> None:
+        out[row] = pixels(data, size=size, fit=fit, limits=limits).transpose(2, 0, 1)
+
+    _each(items, read)
+    return out
 
 
 def batch(
@@ -146,16 +169,15 @@ def batch(
 ) -> NDArray[np.float32]:
     """Photos as a model's input: (n, 3, height, width), each channel less `mean`, over `std` (of 0..1); None as zeros."""
     items = list(photos)
-    out = np.empty((len(items), 3, *size), dtype=np.float32)
+    out = np.zeros((len(items), 3, *size), dtype=np.float32)
     scale = (1.0 / (255.0 * np.asarray(std))).astype(np.float32)[:, None, None]
     shift = (np.asarray(mean) / np.asarray(std)).astype(np.float32)[:, None, None]
-    for row, data in enumerate(items):
-        if data is None:
-            out[row] = 0.0
-            continue
-        channels = pixels(data, size=size, fit=fit, limits=limits).transpose(2, 0, 1)
-        np.multiply(channels, scale, out=out[row])
+
+    def read(row: int, data: bytes) -> None:
+        np.multiply(pixels(data, size=size, fit=fit, limits=limits).transpose(2, 0, 1), scale, out=out[row])
         out[row] -= shift
+
+    _each(items, read)
     return out
 
 
@@ -166,9 +188,13 @@ def statistics(photos: Iterable[bytes | None], *, limits: PhotoLimits = LIMITS) 
     sharpness: log10 of the variance of the Laplacian; aspect: width over height, upright; megapixels: as stored.
     NaN for a photo that is not there (None).
     """
-    nothing = (np.nan,) * len(STATISTICS)
-    rows = [nothing if data is None else _statistics(data, limits) for data in photos]
-    table = np.array(rows, dtype=np.float64).reshape(-1, len(STATISTICS))
+    items = list(photos)
+    table = np.full((len(items), len(STATISTICS)), np.nan)
+
+    def read(row: int, data: bytes) -> None:
+        table[row] = _statistics(data, limits)
+
+    _each(items, read)
     return {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(STATISTICS)}
 
 
@@ -179,8 +205,61 @@ def descriptors(photos: Iterable[bytes | None], *, limits: PhotoLimits = LIMITS)
     edges by direction, 8 turns of 22.5 degrees (8); log10 of the energy of detail at 4 scales, of luma (4)
     and of red less blue (4). NaN for a photo that cannot be read or is not there (None).
     """
-    rows = [np.full(DESCRIBED, np.nan) if data is None else _descriptors(data, limits) for data in photos]
-    return np.array(rows, dtype=np.float32).reshape(-1, DESCRIBED)
+    items = list(photos)
+    table = np.full((len(items), DESCRIBED), np.nan, dtype=np.float32)
+
+    def read(row: int, data: bytes) -> None:
+        table[row] = _descriptors(data, limits)
+
+    _each(items, read)
+    return table
+
+
+def _each(photos: Sequence[bytes | None], read: Callable[[int, bytes], None]) -> None:
+    """Read each photo that is there, with its place; the first that fails, by its place, fails the whole.
+
+    Large ones are read on as many cores as there are: Pillow gives Python's lock free while it decodes.
+    """
+    there = deque((row, data) for row, data in enumerate(photos) if data is not None)
+    count = min(len(there), cores(threads=os.environ.get("OMP_NUM_THREADS", "")))
+    large = sum(len(data) for _, data in there if isinstance(data, bytes)) >= _WORTH
+    failed: list[tuple[int, Exception]] = []
+
+    def work() -> None:
+        while there and not failed:
+            with suppress(IndexError):  # another thread took the last one
+                row, data = there.popleft()
+                try:
+                    read(row, data)
+                except Exception as error:  # noqa: BLE001  # raised below, by whoever asked
+                    failed.append((row, error))
+
+    helpers = [_threads().submit(copy_context().run, work) for _ in range(count - 1)] if large else []
+    try:
+        work()
+    finally:
+        there.clear()
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+    if failed:
+        raise min(failed, key=lambda each: each[0])[1]
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """This process' threads for photos, beside the one that asks."""
+    return ThreadPoolExecutor(max(1, cores() - 1), thread_name_prefix="photos")
+
+
+def _forked() -> None:
+    """A child has none of its parent's threads, and nobody who gives back a lock that one of them held."""
+    global _keeping
+    _keeping = Lock()
+    _threads.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _descriptors(data: bytes, limits: PhotoLimits) -> NDArray[np.float64]:

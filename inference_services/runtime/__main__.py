@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hallmark.cores import cores
 from inference_services.process import ended
 
 if TYPE_CHECKING:
@@ -80,7 +81,6 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         verified = verified.only(served)
 
     from inference_services.runtime import server
-    from inference_services.transport import workers
 
     options = server.ServerOptions(
         name=flags.model_name,
@@ -97,7 +97,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         state=flags.state,
         config=config,
     )
-    return server.run(options, verified, count=flags.workers or workers.cores(threads=env.get("OMP_NUM_THREADS", "")))
+    return server.run(options, verified, count=flags.workers or cores(threads=env.get("OMP_NUM_THREADS", "")))
 
 
 def _publish(verified: Bundle, to: Path) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,21 +21,6 @@ Work = Callable[[int], Coroutine[Any, Any, None]]
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 10.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
-
-
-def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max"), *, threads: str = "") -> int:
-    """Whole cores that this container may use: its quota where it has one, else what the scheduler gives it.
-
-    threads: OMP_NUM_THREADS, which means the same where a process stands for a container and has no quota.
-    """
-    available = len(os.sched_getaffinity(0))
-    if threads.isdigit() and int(threads) > 0:
-        available = min(available, int(threads))
-    try:
-        quota, period = limit.read_text(encoding="ascii").split()
-        return available if quota == "max" else max(1, min(available, math.floor(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return available
 
 
 def run(work: Work, *, count: int) -> int:

@@ -151,6 +151,7 @@ def test_a_cluster_serves_survives_a_kill_and_leaves_nothing_behind(
     assert cluster.state(settings) is None
 
 
+@pytest.mark.slow
 def test_down_ends_a_cluster_whose_state_folder_was_deleted_and_names_what_it_ended(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     given = {"ROOT": root, "STATE": tmp_path / "state", "RELEASES": tmp_path / "releases"}

@@ -92,6 +92,7 @@ def test_a_stable_server_that_fails_is_not_asked_more_often(tmp_path: Path) -> N
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_what_stable_answers_for_an_ejected_canary_is_no_retry_and_still_counted_as_failover(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with gateway(tmp_path) as (envoy, on):

@@ -59,6 +59,7 @@ def test_a_first_release_serves_and_says_so_in_kserves_fields(cluster: Open) -> 
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_what_hangs_in_a_candidate_that_is_rolled_back_still_ends_on_stable(cluster: Open) -> None:
     """The roll-back brings a third revision, so the hung one is no longer the canary while requests to it are under way."""
 
@@ -430,6 +431,7 @@ def test_a_deleted_pod_is_replaced(cluster: Open) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_the_split_survives_a_restart(cluster: Open) -> None:
     async def scenario() -> None:
         async with cluster() as c:

@@ -77,6 +77,7 @@ def test_the_candidate_gets_every_request_under_the_same_id_and_marked_as_a_copy
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_share_of_the_requests_is_mirrored(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with gateway(tmp_path) as (envoy, on):

@@ -61,6 +61,7 @@ def test_each_views_job_runs_its_script_with_the_clusters_names(objects: tuple[O
         assert all(f"__{each}__" in scripts[name]["job.sql"] and f"__{each}__|${each}|" in sed for each in told)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_takes_them_serves_their_tiles_by_the_same_deployment(tmp_path: Path) -> None:
     """The probes, the port that Prometheus reads, the claim and the account are the stream's, and so are the alerts."""
     manifests = ROOT / "manifests"

@@ -15,7 +15,7 @@ import pytest
 
 from hallmark import names
 from local_cluster import listener
-from tests.manifests.builds import CLUSTERS, Object, platform
+from tests.manifests.builds import FIRST_QUICK, Object, platform
 from tests.manifests.gateway import Issuer, configuration, echo, envoy, valid
 
 HOST = "ml.dev.marketplace.example"
@@ -70,7 +70,7 @@ def ask(gateway: str, path: str, token: str | None = None, host: str = HOST, **o
     return httpx.request(method, gateway + path, headers=headers, trust_env=False, timeout=20, **options)
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize("cluster", FIRST_QUICK)
 def test_envoy_takes_every_clusters_configuration_and_no_unknown_field(tmp_path: Path, cluster: str) -> None:
     (tokens,) = [
         each
@@ -110,7 +110,7 @@ def test_the_limits_are_those_of_the_gateway_of_one() -> None:
     assert len(shared) == 2
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize("cluster", FIRST_QUICK)
 def test_the_world_reaches_one_port_and_every_host_of_it_has_tls(cluster: str) -> None:
     built = {(each["kind"], each["metadata"]["name"]): each for each in platform(cluster)}
     service = built["Application", "istio-ingress"]["spec"]["source"]["helm"]["valuesObject"]["service"]

@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 import pytest
 import yaml
 
-from tests.manifests.builds import CLUSTERS, Object, everything, platform
+from tests.manifests.builds import FIRST_QUICK, Object, everything, platform
 
 SIGNS = "a b+c%20d/e:f@g?h#i&j=k;l'm\"n\\o~p%%q%(r)s[t]{u}|v^w`x<y>z,ä€"
 
@@ -20,7 +20,7 @@ def secrets(cluster: str) -> list[Object]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize("cluster", FIRST_QUICK)
 def test_a_secret_that_is_not_there_yet_is_not_ready(cluster: str) -> None:
     """With deletionPolicy Delete it is: Ready, because it was deleted as there is none."""
     found = {each["spec"]["target"]["name"]: each["spec"]["target"].get("deletionPolicy") for each in secrets(cluster)}
@@ -48,7 +48,7 @@ def filled(template: str, values: dict[str, str]) -> str:
     return re.sub(r"\{\{(.+?)\}\}", one, template)
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize("cluster", FIRST_QUICK)
 def test_mlflows_databases_are_reached_with_a_password_of_any_signs(cluster: str) -> None:
     from psycopg2.extensions import parse_dsn  # libpq's own reading
     from sqlalchemy import make_url
@@ -74,7 +74,7 @@ def test_mlflows_databases_are_reached_with_a_password_of_any_signs(cluster: str
         )
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize("cluster", FIRST_QUICK)
 def test_pipelines_speaks_tls_and_reaches_s3_by_its_role(cluster: str) -> None:
     """RDS refuses who speaks no TLS. Without these empty keys the API server would take those of its own configuration."""
     from google.protobuf import text_format, wrappers_pb2

@@ -27,6 +27,7 @@ def past(requests: Requests, folder: Path, **more: str) -> Histories:
     return Histories(settings, requests.histories.views, requests.histories.events, requests.histories.moments)
 
 
+@pytest.mark.slow
 def test_they_go_into_a_store_of_this_machine_again_and_again(requests: Requests, tmp_path: Path) -> None:
     mine = past(requests, tmp_path)
     assert mine.happen() > 0

@@ -95,6 +95,7 @@ def test_a_photo_and_its_mirror_image_get_one_answer(trained: TrainedNetwork) ->
     assert np.allclose(trained.predict(inputs), trained.predict(inputs[..., ::-1]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_validation_sets_how_sure_it_is() -> None:
     train, held = drawn(96, seed=1), drawn(64, seed=2)
     sure = model.fit(train, held, seed=5, quick=True, epochs=1)

@@ -54,6 +54,7 @@ def test_an_item_is_looked_at_while_it_is_for_sale_and_once_by_one_member() -> N
     assert (now.shown_at.to_numpy() >= stock.loc[now.item_id, "shown_at"].to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_members_keep_to_their_size_and_categories() -> None:
     seen = looked()
     rows = seen[(seen.viewed == 1) & (seen.recent_items.map(len) >= 5)]
@@ -73,6 +74,7 @@ def test_new_stock_is_another_corpus() -> None:
     assert brands - {brand for row in usual.recent_brands for brand in row}
 
 
+@pytest.mark.slow
 def test_the_next_days_are_no_drift_and_new_stock_is() -> None:
     """Against what training keeps as the reference: of all looks, members who have looked at nothing yet among them."""
     declared = domains.load("recommendations")

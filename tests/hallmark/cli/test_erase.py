@@ -129,6 +129,7 @@ def test_the_list_of_views_says_which_models_read_them(
     assert {"domain": "fraud", "version": 7, "role": "stable"} in buyers["read_by"]
 
 
+@pytest.mark.slow
 def test_training_sets_in_iceberg_that_have_their_rows_are_named_with_what_removes_them(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

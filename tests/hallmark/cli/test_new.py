@@ -325,6 +325,7 @@ def test_columns_that_alone_tell_the_answer_are_named_at_once_with_the_options_t
     assert "deposit" not in [field.name for field in domains.module("flats", "features", checkout).FIELDS]
 
 
+@pytest.mark.slow
 def test_another_domain_of_the_same_name_is_refused_and_the_same_one_stays(checkout: Settings, tmp_path: Path) -> None:
     file = table(tmp_path / "flats.csv")
     asked = ["flats", "--task", "regression", "--data", str(file), "--label", "rent", *left(["rent"])]

@@ -46,6 +46,7 @@ def test_the_same_frame_gives_the_same_digest_and_another_another(tmp_path: Path
     assert first == second != third and first.startswith("sha256:")
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
     code = """
         import sys; from pathlib import Path; from datetime import datetime, UTC, timedelta

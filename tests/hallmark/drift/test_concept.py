@@ -63,6 +63,7 @@ def test_the_reference_is_briers_and_the_bias_of_a_fair_model_is_none(error: Out
     assert error.mean == pytest.approx(float(((score - label) ** 2).mean())) and abs(error.bias) < 0.005
 
 
+@pytest.mark.slow
 def test_of_300_clean_windows_none_drifts(error: OutputError) -> None:
     assert {judged(error, 2000, seed=10 + seed).state for seed in range(300)} == {"OK"}
 

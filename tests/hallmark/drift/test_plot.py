@@ -31,6 +31,7 @@ def reddish(path: Path) -> float:
     return float((np.abs(pixels - (251, 213, 208)).sum(axis=2) < 12).mean())
 
 
+@pytest.mark.slow
 def test_drift_is_seen_and_its_absence_too(tmp_path: Path) -> None:
     rising, calm = points([0.3] * 10 + [1.5, 3.0, 8.0, 40.0]), points([0.3] * 14)
     drawn = plot.draw({"stable": calm, "canary": rising}, tmp_path / "a" / "drift.png", title="fraud")

@@ -63,6 +63,7 @@ def test_of_500_clean_windows_at_most_1_percent_alarm(reference: Frame, learned:
     assert alarms <= 5
 
 
+@pytest.mark.slow
 def test_fresh_windows_of_50_rows_do_not_alarm_either(learned: Profile) -> None:
     small = Drift(window=50, minimum=50, threshold=0.2)
     alarms = sum(judge(learned, draw(50, seed=100 + seed), small).state == "DRIFT" for seed in range(200))

@@ -539,6 +539,7 @@ def ends_alike(whole: Path, folder: Path, at: int, without: Mapping[str, Any]) -
     return True
 
 
+@pytest.mark.slow
 def test_killed_anywhere_and_run_again_it_ends_alike(whole: Path, tmp_path: Path, without: dict[str, Any]) -> None:
     for at in (6, 20, 41):
         assert ends_alike(whole, tmp_path / str(at), at, without)

@@ -82,6 +82,7 @@ def test_a_source_there_that_nobody_declares_stops_an_erasure(address: str, tmp_
     assert "s3://" in told.value.fix
 
 
+@pytest.mark.slow
 def test_parity_is_judged_by_what_is_in_the_bucket(address: str, tmp_path: Path) -> None:
     shop = Shop(tmp_path, offline=address)
     shop.ingest(shop.order(1, "anna", ago=30 * MINUTE), shop.order(2, "bob", ago=3 * HOUR))

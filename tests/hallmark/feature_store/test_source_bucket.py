@@ -104,6 +104,7 @@ def test_only_what_is_asked_for_is_brought_here_and_once(server: S3, place: Sour
     assert len(read) == len(set(read)) == 4
 
 
+@pytest.mark.slow
 def test_appends_at_once_all_arrive(server: S3, name: str, tmp_path: Path) -> None:
     threads = [
         threading.Thread(target=put, args=(at(server, name, tmp_path / str(turn)), turn % 4)) for turn in range(8)

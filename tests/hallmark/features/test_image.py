@@ -5,11 +5,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import json
 import resource
 import struct
+import subprocess
+import sys
+import threading
 import time
 import warnings
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -312,3 +317,68 @@ def test_large_photos_are_not_kept_for_others_to_read() -> None:
         kept = image._shared.get()
         assert kept is not None and len(kept) == 1  # of 12 MB each
         assert image.statistics(photos)["brightness"].tolist() == first["brightness"].tolist()
+
+
+def test_photos_read_by_several_threads_are_those_read_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within `shared` too; and of several that fail, the first in their order is told."""
+    random = np.random.default_rng(3)
+    photos: list[bytes | None] = [
+        saved(Image.fromarray(random.integers(0, 256, (400 + 8 * at, 500, 3), dtype=np.uint8))) for at in range(12)
+    ]
+    photos[5] = None
+    assert sum(map(len, filter(None, photos))) > image._WORTH
+
+    def read() -> list[list[Any]]:
+        with image.shared():
+            told = image.statistics(photos)
+            stacked = image.stack(photos, size=(64, 64))
+            normal, described = image.batch(photos, size=(64, 48)), image.descriptors(photos)
+        return [each.tolist() for each in (*told.values(), stacked, normal, described)]
+
+    used: set[int] = set()
+    decode = image.decode
+
+    def told(*given: Any, **more: Any) -> Any:
+        used.add(threading.get_ident())
+        return decode(*given, **more)
+
+    monkeypatch.setattr(image, "decode", told)
+    monkeypatch.setattr(image, "cores", lambda **_: 1)
+    alone = read()
+    assert used == {threading.get_ident()}
+    monkeypatch.setattr(image, "cores", lambda **_: 4)
+    image._threads.cache_clear()
+    for _ in range(5):
+        assert json.dumps(read()) == json.dumps(alone)
+    assert len(used) > 1
+    photos[7], photos[9] = photos[7][:-2000], b"no photo"  # type: ignore[index]
+    for _ in range(20):
+        with pytest.raises(image.BadImage, match="cannot be decoded"):
+            image.stack(photos, size=(64, 64))
+    image._threads().shutdown()
+    image._threads.cache_clear()
+
+
+FORKED = """
+import os
+import numpy as np
+from PIL import Image
+from io import BytesIO
+from hallmark.features import image
+stream = BytesIO()
+Image.effect_noise((800, 800), 90).convert("RGB").save(stream, "jpeg")
+photos = [stream.getvalue()] * 4
+image.cores = lambda **_: 2
+first = image.stack(photos, size=(32, 32))
+with image._keeping:
+    child = os.fork()
+if child == 0:
+    with image.shared():
+        os._exit(int(not (image.stack(photos, size=(32, 32)) == first).all()))
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    """As each worker of a model server is one."""
+    assert subprocess.run([sys.executable, "-c", FORKED], timeout=30).returncode == 0

@@ -50,6 +50,7 @@ def test_nothing_released_renders_nothing(settings: Settings) -> None:
     assert files.check(settings) == []
 
 
+@pytest.mark.slow
 def test_a_changed_release_is_stale_until_rendered(settings: Settings) -> None:
     files.write(settings)
     releases.write("fraud", Release(stable=STABLE), settings)
@@ -64,6 +65,7 @@ def test_a_changed_release_is_stale_until_rendered(settings: Settings) -> None:
     assert [finding.state for finding in files.check(settings)] == ["stale"]
 
 
+@pytest.mark.slow
 def test_the_config_of_a_released_unit_stays_beside_the_one_that_is_declared_now(settings: Settings) -> None:
     unit = STABLE.model_copy(update={"config": CONFIG})
     releases.write("fraud", Release(stable=unit), settings)
@@ -83,6 +85,7 @@ def test_the_config_of_a_released_unit_stays_beside_the_one_that_is_declared_now
     assert [each.stem for each in folder.glob("serving-*.yaml")] == [after.name], "nobody is served by the other"
 
 
+@pytest.mark.slow
 def test_a_removed_domain_leaves_an_orphan_that_render_removes(settings: Settings) -> None:
     releases.write("fraud", Release(stable=STABLE), settings)
     files.write(settings)

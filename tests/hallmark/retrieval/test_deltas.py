@@ -293,6 +293,7 @@ def killed(unit: Unit, state: Path, *, total: int, batch: int, kills: int, seed:
     return lost, found_again, done
 
 
+@pytest.mark.slow
 def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     unit = built(tmp_path / "index", corpus(200, 8))
     lost, found_again, kills = killed(unit, tmp_path / "state", total=300, batch=3, kills=2, seed=1)

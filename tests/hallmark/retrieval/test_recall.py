@@ -112,6 +112,7 @@ def test_items_that_are_equally_near_are_no_loss(tmp_path: Path, kind: Literal["
     assert recall.measure(Retriever(unit), same[::40])[0].recall >= least
 
 
+@pytest.mark.slow
 def test_an_index_of_many_equal_vectors_is_lists_where_the_kind_is_ours_to_choose(tmp_path: Path) -> None:
     """A graph of 300 vectors, each of 40 items, finds three quarters: links of equals lead to each other alone."""
     same = np.repeat(np.random.default_rng(0).normal(size=(300, 8)), 40, axis=0).astype(np.float32)

@@ -152,6 +152,7 @@ def test_recall_in_the_card_is_what_live_queries_see(tmp_path: Path) -> None:
     assert found.mean() >= told[1.0].low - 0.05
 
 
+@pytest.mark.slow
 def test_a_filter_wide_enough_for_the_graph_keeps_its_recall(tmp_path: Path) -> None:
     items = corpus(12_000, 32)
     unit = built(tmp_path / "index", items, IndexOptions(kind="hnsw", construction=60, recall=0.95))

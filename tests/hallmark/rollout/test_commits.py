@@ -164,6 +164,7 @@ def test_the_commit_is_what_settle_would_write_and_nothing_else(server: Server, 
     assert log.startswith(f"hallmark watch\nRelease version 2 of {NAME}\n\n- no worse than") and TOKEN not in log
 
 
+@pytest.mark.slow
 def test_what_the_branch_says_already_is_no_commit(server: Server, person: Path, tmp_path: Path) -> None:
     one = follower(server, tmp_path)
     assert one.follow(NAME, RECORD) and one.follow(NAME, RECORD) == []
@@ -212,6 +213,7 @@ def test_what_is_refused_is_told_without_the_token(
     assert git("ls-remote", "origin", "main", at=person).split()[0] == git("rev-parse", "HEAD", at=person).strip()
 
 
+@pytest.mark.slow
 def test_a_hook_that_refuses_the_push_is_no_race(server: Server, person: Path, tmp_path: Path) -> None:
     hook = person.parent / "repository.git" / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)

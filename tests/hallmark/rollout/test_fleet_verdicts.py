@@ -95,6 +95,7 @@ def vectors(rows: int, *, seed: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).normal(size=(rows, 3)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_one_pod_and_twelve_have_one_verdict(reference: Reference) -> None:
     fleets = [Fleet(reference, pods, seed=pods) for pods in (1, 4, 12)]
     for step, (rows, cities) in enumerate(((90, 300), (200, 300), (999, 300), (150, 4), (600, 4))):

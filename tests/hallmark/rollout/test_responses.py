@@ -204,6 +204,7 @@ def test_every_pair_is_in_one_slice_of_each_column_whatever_its_values_are() -> 
 # Scores.
 
 
+@pytest.mark.slow
 def test_the_distance_of_the_binned_scores_is_nearly_that_of_the_scores() -> None:
     rng = np.random.default_rng(6)
     for shift in (0.0, 0.02, 0.1, 0.5):

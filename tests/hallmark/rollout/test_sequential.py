@@ -207,6 +207,7 @@ def test_what_is_twice_as_bad_is_seldom_called_no_worse(share: float) -> None:
     assert missed / RUNS <= ALPHA + noise(ALPHA)
 
 
+@pytest.mark.slow
 def test_the_radius_holds_at_all_counts_together() -> None:
     rng = np.random.default_rng(14)
     runs, alpha, left = 400, 0.2, 0

@@ -195,6 +195,7 @@ def test_the_picture_shows_both_variants_in_every_panel_and_names_itself() -> No
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_colours_are_the_pages_so_that_it_can_be_read_in_the_dark() -> None:
     text = page(story(), domain="fraud", made=MADE)
     picture = chart.svg(story())

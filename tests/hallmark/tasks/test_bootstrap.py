@@ -65,6 +65,7 @@ def test_the_error_is_the_deviation_over_fresh_samples(
     assert np.mean([each.error for each in found if each.error is not None]) == pytest.approx(true, rel=0.18)
 
 
+@pytest.mark.slow
 def test_the_error_of_a_difference_sees_only_what_two_models_differ_in() -> None:
     generator = np.random.default_rng(1)
     differences, errors, apart = [], [], []

@@ -351,6 +351,7 @@ def uplift_cases(count: int) -> Iterator[tuple[Targets, Floats]]:
         yield Targets(labels, treatment=treatment, propensity=np.full(n, 0.5)), uplift
 
 
+@pytest.mark.slow
 def test_qini_and_uplift_at_30_per_cent_are_those_of_scikit_uplift() -> None:
     compared = 0
     for targets, uplift in uplift_cases(CASES):

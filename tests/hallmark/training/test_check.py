@@ -87,6 +87,7 @@ def test_n1_n2_a_name_that_the_domain_has_not_is_told_with_its_line(
     assert error.fix.startswith(fix)
 
 
+@pytest.mark.slow
 def test_n2_a_training_of_what_is_wrong_is_not_begun(toy: Checkout) -> None:
     toy.change("domain.yaml", "label: above", "label: abov")
     with pytest.raises(DeclarationError, match=r"domain\.yaml"):

@@ -126,6 +126,7 @@ def _module(finder: Finder, name: str) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_what_no_step_runs_changes_no_key(tree: Tree) -> None:
     before, finder = tree.keys(), tree.finder()
     counted = {finder.path(name) for closure in tree.closures().values() for name in closure.counted}

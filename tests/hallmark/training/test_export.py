@@ -106,6 +106,7 @@ def test_the_profile_knows_how_wrong_the_model_was(made: Made) -> None:
     assert error.mean == pytest.approx(float(loss.mean()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_last_years_weeks_are_references_in_the_same_bins(made: Made, tmp_path: Path) -> None:
     start = datetime(2025, 10, 1, tzinfo=UTC)
     end = start + timedelta(days=2)

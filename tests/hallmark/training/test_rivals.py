@@ -70,6 +70,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_registry: Path)
     return run
 
 
+@pytest.mark.slow
 def test_n3_a_champion_that_has_seen_test_rows_is_judged_on_those_that_it_has_not(train: Train) -> None:
     train("2026-10-10", champion=True)  # learns from 19 September to 5 October
     later = train("2026-10-09")

@@ -265,6 +265,7 @@ def test_a_run_that_takes_too_long_is_ended_and_leaves_no_process(fresh: Setting
     wait_gone([event.pid for event in events if event.pid])
 
 
+@pytest.mark.slow
 def test_the_steps_end_with_whoever_asked_for_them(fresh: Settings) -> None:
     script = (
         "from hallmark.settings import Settings; from hallmark.training import run\n"

@@ -176,6 +176,7 @@ def test_a_body_that_is_too_large_is_413_and_not_read(start: Start) -> None:
     sidecar.send(events(1, seed=2))
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded_whatever_comes(start: Start) -> None:
     sidecar = start(config=json.dumps({"window": 50, "minimum": 20}))
     columns, scores = draw(1, seed=2)
@@ -274,6 +275,7 @@ def test_sigterm_ends_it_cleanly_and_its_windows_outlive_it(start: Start, tmp_pa
     assert second.counts()["duplicate"] == 20
 
 
+@pytest.mark.slow
 def test_a_restarted_container_tells_the_fleet_what_it_told_before(start: Start, tmp_path: Path) -> None:
     asked = {"format": "1", "variant": "shop-00001"}
     state = tmp_path / "windows.json"
@@ -351,6 +353,7 @@ def test_its_process_loads_nothing_heavy(sealed: Path) -> None:
     assert "inference_services.drift_monitor.app" in modules
 
 
+@pytest.mark.slow
 def test_it_stays_small_with_a_full_window(start: Start) -> None:
     sidecar = start()
     sidecar.send(events(2000, seed=2))

@@ -210,6 +210,7 @@ def pod(tmp_path: Path) -> Iterator[Pod]:
         process.wait(timeout=20)
 
 
+@pytest.mark.slow
 def test_a_monitor_waits_and_follows_what_the_server_publishes(pod: Pod, sealed: Path, tmp_path: Path) -> None:
     pod.monitor()
     waiting = pod.told()
@@ -233,6 +234,7 @@ def test_a_monitor_waits_and_follows_what_the_server_publishes(pod: Pod, sealed:
     assert pod.told()["variants"] == {}, "the windows of another model begin anew"
 
 
+@pytest.mark.slow
 def test_a_monitor_refuses_what_is_wrong_says_so_and_takes_it_once_it_is_mended(pod: Pod, sealed: Path) -> None:
     ran = pod.shared.with_name("ran")
     folder = publication.publish(verified(sealed), pod.shared)

@@ -312,6 +312,7 @@ def test_one_client_id_a_thousand_times_is_a_thousand_events(
     assert balanced(server) == {"offered": 1000, "sent": 1000, "dropped": 0, "queued": 0}
 
 
+@pytest.mark.slow
 def test_serving_does_not_notice_a_sink_that_is_down(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
     server = start(orders[0], "orders", f"--capture-url=http://127.0.0.1:{free_port()}/")
     server.wait_ready()

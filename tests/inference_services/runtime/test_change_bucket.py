@@ -51,6 +51,7 @@ def state(changes: list[Logged]) -> dict[str, Logged]:
     return {each.change.id: each for each in changes if each.change.id}
 
 
+@pytest.mark.slow
 def test_two_that_write_at_once_lose_nothing_and_overwrite_nothing(address: str) -> None:
     said: list[tuple[int, list[ItemChange]]] = []
 

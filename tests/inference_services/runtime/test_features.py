@@ -266,6 +266,7 @@ def test_fault_22_a_store_that_is_gone_or_hangs_adds_at_most_50_ms(tmp_path: Pat
                 redis.process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_fault_22_a_store_that_goes_away_costs_no_more_than_the_wait(tmp_path: Path) -> None:
     found, answers = buyers(1, "30d"), {}
     with closing(Redis(tmp_path)) as redis:

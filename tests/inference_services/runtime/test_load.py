@@ -255,6 +255,7 @@ def test_what_would_be_late_is_refused_at_once(start: Callable[..., Server], pho
     assert server.metric("hallmark_in_flight") == 0
 
 
+@pytest.mark.slow
 def test_workers_share_a_port_and_their_numbers(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
     server = start(orders[0], "orders", "--workers=2", env={"HALLMARK_MODEL_DIGEST": orders[1]})
     server.wait_ready()
@@ -277,6 +278,7 @@ def test_workers_share_a_port_and_their_numbers(start: Callable[..., Server], or
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_workers_take_clients_in_turn(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
     server = start(orders[0], "orders", "--workers=2", env={"HALLMARK_MODEL_DIGEST": orders[1]})
     server.wait_ready()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from served import ROOT, Server
 
-from inference_services.transport.workers import cores
+from hallmark.cores import cores
 
 
 def test_help_names_flags_environment_and_exit_codes() -> None:

@@ -80,6 +80,7 @@ def test_twice_the_load_is_answered_in_time_or_refused_at_once(start: Callable[.
     assert server.memory() - before <= 8
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_for_long_is_not_ready_until_it_is_calm(start: Callable[..., Server], slow: Path) -> None:
     server = start(slow, "slow", batching="off", timeout=0.05, saturated=0.3)
     server.wait_ready()

@@ -201,6 +201,7 @@ def test_changes_that_are_none_change_nothing(still: Server, body: dict[str, Any
     assert search(still, query="red wool coat") == before
 
 
+@pytest.mark.slow
 def test_items_are_not_changed_through_the_gateway_nor_where_nothing_is_declared(
     server: Server, stock: tuple[Path, str], start: Callable[..., Server]
 ) -> None:
@@ -269,6 +270,7 @@ def test_many_that_are_put_in_at_once_are_all_found_at_the_acknowledgement(serve
     assert ids(search(server, query="camel cashmere cape", filter_price_min=1998.5)) == ["n999"]
 
 
+@pytest.mark.slow
 def test_a_deletion_is_kept_where_the_item_comes_back_as_what_this_version_cannot_read(
     stock: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -323,6 +325,7 @@ def until(done: Callable[[], bool], *, seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_server_whose_log_cannot_be_read_is_not_ready_until_it_can(stock: tuple[Path, str], tmp_path: Path) -> None:
     server = served(stock, tmp_path / "changes", cache=1)
     change(server, put=[item("n1", "camel cashmere cape")])
@@ -344,6 +347,7 @@ def test_a_server_whose_log_cannot_be_read_is_not_ready_until_it_can(stock: tupl
     assert "is damaged at byte" in server.errors and "Traceback" not in server.errors
 
 
+@pytest.mark.slow
 def test_a_deleted_item_is_never_answered_after_the_acknowledgement_under_load(server: Server) -> None:
     names = [f"n{number}" for number in range(60)]
     change(server, put=[item(each, "camel cashmere cape") for each in names])
@@ -368,6 +372,7 @@ def test_a_deleted_item_is_never_answered_after_the_acknowledgement_under_load(s
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_live_queries_are_run_again_exactly_and_counted_by_what_their_filters_leave(server: Server) -> None:
     for _ in range(5):
         search(server, query="red wool coat")

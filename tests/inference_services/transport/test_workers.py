@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 POOL = """
 import asyncio, signal, sys
 from inference_services.transport import workers
@@ -21,6 +23,7 @@ sys.exit(workers.run(work, count=4))
 """
 
 
+@pytest.mark.slow
 def test_a_pool_that_is_told_to_end_while_it_starts_its_workers_ends_with_all_of_them() -> None:
     lot = random.Random(5)
     for _ in range(12):

@@ -116,7 +116,7 @@ def make(addresses: Callable[[str], str]) -> Iterator[Callable[..., OnlineStore]
         each.close()
 
 
-@pytest.fixture(params=["sqlite", "redis", "dynamodb"])
+@pytest.fixture(params=["sqlite", "redis", pytest.param("dynamodb", marks=pytest.mark.slow)])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -66,6 +66,7 @@ def busy(code: str = "ProvisionedThroughputExceededException") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "slow down"}}, "any")
 
 
+@pytest.mark.slow
 def test_a_read_is_a_request_for_each_hundred_keys(make: Make) -> None:
     store = make("dynamodb")
     store.write(ROWS)
@@ -144,6 +145,7 @@ def test_an_endpoint_that_is_gone_is_told_and_found_again(dynamodb: str) -> None
         server.stop()
 
 
+@pytest.mark.slow
 def test_the_event_loop_runs_while_dynamodb_is_asked(make: Make) -> None:
     store = make("dynamodb")
     store.write(ROWS[:150])
