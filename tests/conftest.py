@@ -42,7 +42,7 @@ FIRST = (
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("few", max_examples=25, deadline=None, suppress_health_check=QUIET)
-settings.register_profile("many", settings.get_profile("few"), max_examples=2000, database=None)
+settings.register_profile("many", settings.get_profile("few"), max_examples=500, database=None)
 
 
 def asks_for_slow(config: pytest.Config) -> bool:

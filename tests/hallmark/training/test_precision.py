@@ -279,7 +279,7 @@ def test_a_training_ships_int8_its_model_card_says_so_and_the_next_one_repeats_i
     assert (again.version, again.digest, again.precision) == (1, outcome.digest, outcome.precision)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_changed_declaration_makes_the_choice_anew(ran: Ran) -> None:
     made, first, _ = ran
     file = made.settings.root / "domains" / "shapes" / "domain.yaml"
