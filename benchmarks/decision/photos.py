@@ -2,8 +2,8 @@
 
 `python -m benchmarks.decision.photos --model FOLDER`, where FOLDER is a version of authentication, such as the one under `hallmark train`'s
 `models/`; two minutes on two cores. In each round, in turn: the bare loop (feature code and session, one process per core), our model server alone
-(one worker per core), and the decision service in front of that server: the graph of domains/authentication without reviewer and retrieval, so that
-what is not accepted goes to a person. Each of the servers is first kept as busy as it can be, which gives its highest rate, then asked at half of
+(one worker per core), and the decision service in front of that server: the graph of domains/authentication without a reviewer, so that what is
+not accepted goes to a person; a version names the nearest authentic items with its score in all three. Each of the servers is first kept as busy as it can be, which gives its highest rate, then asked at half of
 that rate, on time (benchmarks/serving/generator.py). Ends with 1 where the decision has under 0.8 of the bare loop's rate, or where its p99 at
 half of its own highest rate is over 2.5 times what the bare loop needs for an item, by the median of the rounds.
 """
