@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hallmark.decision import candidate as candidates
-from hallmark.decision import record, unit
+from hallmark.decision import record, unit, unit_prompts
 from hallmark.decision.candidate import CandidateVerdict, CostComparison
 from hallmark.decision.record import Part
 from hallmark.decision.unit import CANDIDATE, FOLDER, PREVIOUS, Unit
@@ -247,4 +247,5 @@ def _remove(place: Path) -> None:
 def _rendered(name: str, settings: Settings) -> list[str]:
     from hallmark.render import files
 
+    unit_prompts.tidy(name, settings)
     return [f"wrote {each.path}" for each in files.write(settings) if Path(each.path).parent.name == name]
