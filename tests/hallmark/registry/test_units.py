@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -411,3 +412,32 @@ def test_a_prompt_that_was_changed_or_taken_away_beside_a_unit_is_rendered_for_n
     with pytest.raises(ModelRefused, match="not beside it") as found:
         rendered.reviewer_service(domain, settings)
     assert "hallmark decision seal" in str(found.value.fix)
+
+
+def test_other_thresholds_of_the_same_version_are_a_candidate_of_the_whole(
+    tmp_path: Path, settings: Settings, domain: Domain, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    """A stricter risk is declared, and the training comes to the same model: its version has the thresholds of that risk."""
+    monkeypatch.setattr(decision_units, "_rendered", lambda *_: [])
+    shutil.copytree(settings.state, tmp_path / "state")
+    settings = Settings.load({"HALLMARK_ROOT": str(tmp_path), "HALLMARK_STATE": str(tmp_path / "state")})
+    units.seal(domain, settings, unit.place(DOMAIN, settings), version=WITH)
+    assert domain.decision is not None
+    risk = domain.decision.risk.false_authentic.model_dump(mode="json")
+    strict = changed(domain, risk={"false_authentic": {**risk, "at_most": 0.005}})
+    with pytest.raises(ModelRefused, match="not those of the declared risk"):
+        decision_units.seal(strict, settings, version=WITH)
+    stricter = THRESHOLDS.model_copy(
+        update={"at_most": 0.005, "slices": (HELD.model_copy(update={"threshold": 0.1, "accepted": 700}),)}
+    )
+    registry = Registry(settings)
+    before = registry.model_card(DOMAIN, WITH)
+    folder = registry.resolve(DOMAIN, WITH).fetch()
+    again = before.model_copy(update={"thresholds": stricter, "created": before.created + timedelta(days=1)})
+    assert registry.register(folder, again, challenger=False) == WITH, "one that was pulled changes nothing"
+    assert registry.model_card(DOMAIN, WITH) == before
+    assert registry.register(folder, again) == WITH
+    assert registry.model_card(DOMAIN, WITH) == before.model_copy(update={"thresholds": stricter})
+    made, (said, *_) = decision_units.seal(strict, settings, version=WITH)
+    assert said.endswith(": the graph, the thresholds") and made.thresholds == stricter
+    assert unit.read(unit.place(DOMAIN, settings), expected=None).thresholds == THRESHOLDS, "which decides as before"
