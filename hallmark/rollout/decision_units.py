@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hallmark.decision import candidate as candidates
-from hallmark.decision import record, unit, unit_prompts
+from hallmark.decision import record, terms, unit, unit_prompts
 from hallmark.decision.candidate import CandidateVerdict, CostComparison
 from hallmark.decision.record import Part
 from hallmark.decision.unit import CANDIDATE, FOLDER, PREVIOUS, Unit
@@ -144,9 +144,9 @@ def judged(
     records: Path,
     *,
     since: float = 0.0,
-    minimum: int = candidates.MINIMUM,
-    margin: float = candidates.MARGIN,
-    confidence: float = candidates.CONFIDENCE,
+    minimum: int = terms.MINIMUM,
+    margin: float = terms.MARGIN,
+    confidence: float = terms.CONFIDENCE,
 ) -> tuple[CostComparison, CandidateVerdict]:
     """What the candidate costs against the unit that decides, by records and final labels, and what becomes of it."""
     stable, waits = _both(name, settings)
