@@ -88,7 +88,7 @@ def call(
         )
     with Traffic(f"{url}/v2/models/{name}/infer", asked.bodies, rate=rate, most=requests) as traffic:
         tally = traffic.done(seconds=60 + 3 * requests / rate)
-    shares = {variant: round(share, 1) for variant, share in tally.shares.items()}
+    shares = {variant or "no variant": round(share, 1) for variant, share in tally.shares.items()}
     row = {
         "requests": tally.requests,
         "failed": tally.failed,

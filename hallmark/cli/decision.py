@@ -313,6 +313,8 @@ def show(
     if found.domain in folders.names(settings):
         for line in units.behind(found, domains.load(found.domain, settings), settings):
             say(line)
+        if (model := units.folder_of(found, settings)) is not None:
+            say(f"its model, whose folder --crops takes: {settings.shown(model)}")
 
 
 def _held(made: Unit) -> dict[str, int]:

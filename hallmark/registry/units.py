@@ -104,6 +104,18 @@ def behind(found: Unit, domain: Domain, settings: Settings) -> list[str]:
     return told
 
 
+def folder_of(found: Unit, settings: Settings) -> Path | None:
+    """Folder of the version of the domain's own model that a unit is of, where it lies on this machine."""
+    part = next((each for each in found.parts.values() if each.service == found.domain), None)
+    if part is None or not part.version:
+        return None
+    try:
+        registered = Registry(settings).resolve(found.domain, part.version)
+    except HallmarkError:
+        return None
+    return registered.path if registered.digest == part.digest else None
+
+
 def elsewhere(found: Unit) -> list[str]:
     """What a unit asks that nothing rendered serves beside it (HM763), whose answers count, and what happens without them."""
     told = []

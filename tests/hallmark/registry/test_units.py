@@ -303,6 +303,7 @@ def test_what_the_checkout_says_otherwise_by_now_is_told(settings: Settings, dom
     assert main(["decision", "show", DOMAIN]) == 0
     told = capsys.readouterr().err
     assert "version 2 of authentication is stable, and the unit is of version 1" in told
+    assert f"--crops takes: {Registry(settings).resolve(DOMAIN, 1).path}" in told
     assert "authentication-review is another prompt by now" in told
     remind(domain, settings)
     assert "next: hallmark decision seal authentication" in capsys.readouterr().err
