@@ -12,7 +12,7 @@ from hallmark.artifacts import bundle, release
 from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.signature import Signature
 from hallmark.artifacts.thresholds import Thresholds
-from hallmark.decision import unit, unit_prompts
+from hallmark.decision import unit
 from hallmark.decision.record import Part
 from hallmark.decision.unit import Unit
 from hallmark.declaration import folders
@@ -22,6 +22,7 @@ from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFo
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed as sealed_prompts
 from hallmark.prompts.sealed import SealedPrompt
+from hallmark.registry import unit_prompts
 from hallmark.registry.prompts import PromptRegistry
 from hallmark.registry.store import CHAMPION, Registry, ServableVersion
 from hallmark.settings import Settings

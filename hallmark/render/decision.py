@@ -9,7 +9,7 @@ from typing import Any
 from hallmark import names, templates
 from hallmark.artifacts import release
 from hallmark.artifacts.release import Target
-from hallmark.decision import unit, unit_prompts
+from hallmark.decision import unit
 from hallmark.decision.unit import Unit
 from hallmark.declaration import decision_pods, timeouts
 from hallmark.declaration.decision import Node
@@ -19,6 +19,7 @@ from hallmark.files import digest_text
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
 from hallmark.prompts.prompt import Prompt
+from hallmark.registry import unit_prompts
 from hallmark.render import network
 from hallmark.render.manifest import Block, manifest
 from hallmark.settings import Settings

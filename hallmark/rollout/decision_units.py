@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hallmark.decision import candidate as candidates
-from hallmark.decision import record, terms, unit, unit_prompts
+from hallmark.decision import record, terms, unit
 from hallmark.decision.candidate import CandidateVerdict, CostComparison
 from hallmark.decision.record import Part
 from hallmark.decision.unit import CANDIDATE, FOLDER, PREVIOUS, Unit
 from hallmark.declaration import domain as domains
 from hallmark.errors import HallmarkError, NotFound, Refused, TimedOut
-from hallmark.registry import units
+from hallmark.registry import unit_prompts, units
 from hallmark.reviews import audits
 from hallmark.rollout.history import History
 

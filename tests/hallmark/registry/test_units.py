@@ -22,7 +22,7 @@ from hallmark.artifacts.signature import Signature
 from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.cli import main
 from hallmark.cli.decision import remind
-from hallmark.decision import unit, unit_prompts
+from hallmark.decision import unit
 from hallmark.decision.candidate import CandidateVerdict
 from hallmark.declaration import domain as domains
 from hallmark.declaration.decision import Decision
@@ -31,7 +31,7 @@ from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFo
 from hallmark.features.fields import Output
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
-from hallmark.registry import units
+from hallmark.registry import unit_prompts, units
 from hallmark.registry.prompts import PromptRegistry, registered
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.render import decision as rendered
