@@ -37,6 +37,15 @@ def call(
             help="Put the synthetic events of before the requests into the feature store even where it holds real ones, or is not the local cluster's own.",
         ),
     ] = False,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="URL",
+            help="A server of it instead, such as the one that decides: http://127.0.0.1:8090.",
+            show_default=False,
+        ),
+    ] = "",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: Output = Format.table,
@@ -63,12 +72,15 @@ def call(
         asked = synthetic(name, count=most, seed=seed, shift=shift, settings=settings)
     else:
         asked = own(name, data, count=most, seed=seed, settings=settings)
-    live = connected(settings, kubeconfig, context).live(name)
-    url = near(live or {})
+    url = to.rstrip("/")
     if not url:
-        got = condition(live, "Ready") if live else "no InferenceService"
-        raise NotFound(f"{name} is not live", expected="a URL", got=got, fix=f"`hallmark release {name} --candidate 1`")
-    if clusters.choose(settings, kubeconfig=kubeconfig, context=context).here:
+        live = connected(settings, kubeconfig, context).live(name)
+        url = near(live or {})
+        if not url:
+            got = condition(live, "Ready") if live else "no InferenceService"
+            fix = f"`hallmark release {name} --candidate 1`"
+            raise NotFound(f"{name} is not live", expected="a URL", got=got, fix=fix)
+    if not to and clusters.choose(settings, kubeconfig=kubeconfig, context=context).here:
         asked.prepare(among_real=among_real)
     elif asked.histories:
         say(
@@ -76,7 +88,7 @@ def call(
         )
     with Traffic(f"{url}/v2/models/{name}/infer", asked.bodies, rate=rate, most=requests) as traffic:
         tally = traffic.done(seconds=60 + 3 * requests / rate)
-    shares = {variant: round(share, 1) for variant, share in tally.shares.items()}
+    shares = {variant or "no variant": round(share, 1) for variant, share in tally.shares.items()}
     row = {
         "requests": tally.requests,
         "failed": tally.failed,

@@ -214,8 +214,8 @@ def read(folder: Path) -> ModelCard:
     return model_card
 
 
-_NOT_CODE = (":(exclude,glob)inference_services/*/*.yaml", ":(exclude,glob)inference_services/*/unit/*.json")
-"""Files that a release or a seal writes, earlier serving configs too: they change what is served, and nothing that trains."""
+_NOT_CODE = (":(exclude,glob)inference_services/*/*.yaml", ":(exclude,glob)inference_services/*/**/*.json")
+"""Files that a release or a seal writes, earlier serving configs, candidates and prompts too: they change what is served, and nothing that trains."""
 
 
 def checkout(root: Path) -> Code:

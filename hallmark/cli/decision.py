@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say
 from hallmark.cli.options import Why, declaration, since_of
+from hallmark.decision import terms
 from hallmark.errors import DeclarationError, HallmarkError
 
 if TYPE_CHECKING:
@@ -77,7 +81,7 @@ def seal(
     for line in units.behind(made, declared, settings):
         say(line)
     if out is None:
-        say(f"next: hallmark render, and commit {settings.shown(to)} with what that writes")
+        say(f"next: hallmark render, and commit {settings.shown(to.parent)}")
     else:
         nodes = " ".join(f"--node {name}=http://…" for name in made.parts)
         say(f"next: python -m inference_services.decision --unit {out} --records records {nodes}")
@@ -108,39 +112,67 @@ def _seal_candidate(
     )
 
 
-Records = Annotated[
-    Path | None,
-    typer.Option(
-        "--records",
-        help="Folder of the service's records; default: decisions/ and the domain's name in the state folder.",
-        show_default=False,
-    ),
-]
-Back = Annotated[str, typer.Option("--since", metavar="DURATION", help="Records this long back, such as 12h or 3d.")]
-Minimum = Annotated[int, typer.Option("--minimum", min=2, help="Items that both have to decide first.")]
-Margin = Annotated[
-    float,
-    typer.Option("--margin", min=0, max=1, help="What a candidate may cost more, as a share of what stable costs."),
-]
-Confidence = Annotated[float, typer.Option("--confidence", min=0.5, max=0.9999, help="Of the interval of its cost.")]
-_SINCE, _MINIMUM, _MARGIN, _CONFIDENCE = "14d", 300, 0.02, 0.95
+class Judging(NamedTuple):
+    """By what a candidate is judged: an option each, of `compare` and of `promote`."""
+
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            "--records",
+            help="Folder of the service's records; default: decisions/ and the domain's name in the state folder.",
+            show_default=False,
+        ),
+    ] = None
+    since: Annotated[
+        str, typer.Option("--since", metavar="DURATION", help="Records this long back, such as 12h or 3d.")
+    ] = terms.SINCE
+    minimum: Annotated[int, typer.Option("--minimum", min=2, help="Items that both have to decide first.")] = (
+        terms.MINIMUM
+    )
+    margin: Annotated[
+        float,
+        typer.Option("--margin", min=0, max=1, help="What a candidate may cost more, as a share of what stable costs."),
+    ] = terms.MARGIN
+    confidence: Annotated[
+        float, typer.Option("--confidence", min=0.5, max=0.9999, help="Of the interval of its cost.")
+    ] = terms.CONFIDENCE
+
+
+def _judging(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with an option for each field of `Judging` in the place of its parameter `by`."""
+    hints = get_type_hints(Judging, include_extras=True)
+    options = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+        for name, default in Judging._field_defaults.items()
+    ]
+    own = [
+        each.replace(kind=Parameter.KEYWORD_ONLY)
+        for name, each in signature(command, eval_str=True).parameters.items()
+        if name != "by"
+    ]
+
+    @functools.wraps(command)
+    def judged(**given: Any) -> None:
+        command(by=Judging(**{name: given.pop(name) for name in Judging._fields}), **given)
+
+    made = Signature([own[0], *options, *own[1:]])
+    judged.__signature__ = made  # type: ignore[attr-defined]  # what typer reads
+    judged.__annotations__ = {name: each.annotation for name, each in made.parameters.items()}
+    return judged
 
 
 @app.command(epilog="Example: hallmark decision compare authentication --since 3d")
+@_judging
 def compare(
     domain: DomainName,
-    records: Records = None,
-    since: Back = _SINCE,
-    minimum: Minimum = _MINIMUM,
-    margin: Margin = _MARGIN,
-    confidence: Confidence = _CONFIDENCE,
+    by: Judging,
     output: Output = Format.table,
 ) -> None:
     """Say what a candidate's final decisions cost against stable's, item by item; exit 3 where it is dearer, 4 while that is not known."""
     from hallmark.rollout import decision_units
 
     settings = declaration(domain)[1]
-    found, verdict = _judged(domain, settings, records, since, minimum, margin, confidence)
+    found, verdict = _judged(domain, settings, by)
     row = {"verdict": verdict.outcome, **found.model_dump(mode="json"), "difference": found.difference}
     if output is Format.table:
         row = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
@@ -158,13 +190,10 @@ def compare(
 
 
 @app.command(epilog="Example: hallmark decision promote authentication --why 'fewer bags to people'")
+@_judging
 def promote(
     domain: DomainName,
-    records: Records = None,
-    since: Back = _SINCE,
-    minimum: Minimum = _MINIMUM,
-    margin: Margin = _MARGIN,
-    confidence: Confidence = _CONFIDENCE,
+    by: Judging,
     unjudged: Annotated[
         bool, typer.Option("--unjudged", help="Without a comparison, such as where everything goes to people already.")
     ] = False,
@@ -176,7 +205,7 @@ def promote(
     settings = declaration(domain)[1]
     verdict = None
     if not unjudged:
-        _, verdict = _judged(domain, settings, records, since, minimum, margin, confidence)
+        _, verdict = _judged(domain, settings, by)
     for line in decision_units.promote(domain, settings, verdict, why=why):
         say(line)
     _next(domain, settings)
@@ -193,28 +222,20 @@ def rollback(domain: DomainName, why: Why = "") -> None:
     _next(domain, settings)
 
 
-def _judged(
-    domain: str,
-    settings: Settings,
-    records: Path | None,
-    since: str,
-    minimum: int,
-    margin: float,
-    confidence: float,
-) -> tuple[CostComparison, CandidateVerdict]:
+def _judged(domain: str, settings: Settings, by: Judging) -> tuple[CostComparison, CandidateVerdict]:
     import time
 
     from hallmark.rollout import decision_units
 
-    back = since_of(since)
+    back = since_of(by.since)
     return decision_units.judged(
         domain,
         settings,
-        records or decision_units.records_of(domain, settings),
+        by.records or decision_units.records_of(domain, settings),
         since=time.time() - back.total_seconds() if back else 0.0,
-        minimum=minimum,
-        margin=margin,
-        confidence=confidence,
+        minimum=by.minimum,
+        margin=by.margin,
+        confidence=by.confidence,
     )
 
 
@@ -292,6 +313,8 @@ def show(
     if found.domain in folders.names(settings):
         for line in units.behind(found, domains.load(found.domain, settings), settings):
             say(line)
+        if (model := units.folder_of(found, settings)) is not None:
+            say(f"its model, whose folder --crops takes: {settings.shown(model)}")
 
 
 def _held(made: Unit) -> dict[str, int]:

@@ -143,14 +143,17 @@ def judge(
     emit([{key: getattr(each, key) for key in keys} for each in (found.overall, *found.slices)], output)
     if not found.passed:
         raise GateRefused(
-            f"version {number} of {name} is worse than {names[0]} on its golden set",
-            expected="as many items right, in each slice",
+            f"version {number} of {name} does not pass its golden set" + (f" beside {names[0]}" if before else ""),
+            expected="as many items right, in each slice" if before else "as many items right as golden.right asks for",
             got="; ".join(found.reasons),
-            fix="mend the prompt, and register it again",
+            fix="mend the prompt, and register it again; a unit takes it all the same by `hallmark decision seal --prompt"
+            f" {number}`, which is a person's choice",
         )
     if promote:
         registry.registry.alias(registered(name), "champion", number, expected=before)
-        say(f"version {number} of {name} is champion; `hallmark render` has it served once the unit names it")
+        say(
+            f"version {number} of {name} is champion; next: hallmark decision seal DOMAIN --candidate, which has it served beside stable's"
+        )
 
 
 def _sealed(folder: Path, name: str, settings: Settings) -> str:

@@ -20,12 +20,11 @@ import numpy as np
 from hallmark.decision import economics, engine
 from hallmark.decision.engine import Ask, Verdict
 from hallmark.decision.record import DecisionRecord, Part
+from hallmark.decision.terms import CONFIDENCE, MARGIN, MINIMUM
 from hallmark.decision.unit import Unit
 from hallmark.declaration.decision import Decision
 from hallmark.section import Frozen
 
-MINIMUM, MARGIN, CONFIDENCE = 300, 0.02, 0.95
-"""Items that both decided before a verdict; what a candidate may cost more, as a share of what stable costs; of the interval."""
 _MISSED = 0.1
 """Share of items that only one decided, above which the others are no fair sample."""
 _FEW = 20

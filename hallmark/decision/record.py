@@ -61,19 +61,30 @@ _FILES = "decisions-*.jsonl"
 def read(folder: Path, *, since: float = 0.0) -> Iterator[DecisionRecord]:
     """Records of a service's folder and of the candidate's below it, from a time on in seconds since 1970."""
     for path in (*sorted(folder.glob(_FILES)), *sorted((folder / CANDIDATE).glob(_FILES))):
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    found = DecisionRecord.model_validate_json(line)
-                except ValidationError as error:
-                    raise DeclarationError(
-                        f"{path}:{number} is no record of a decision",
+        for _, found in lines(path):
+            if isinstance(found, DeclarationError):
+                raise found
+            if found.at >= since:
+                yield found
+
+
+def lines(path: Path) -> Iterator[tuple[str, DecisionRecord | DeclarationError]]:
+    """The lines of one file, each with its place: a record, or why it is none."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            place = f"{path}:{number}"
+            try:
+                yield place, DecisionRecord.model_validate_json(line)
+            except ValidationError as error:
+                yield (
+                    place,
+                    DeclarationError(
+                        f"{place} is no record of a decision",
                         expected="a line as this version writes it",
                         got=" ".join(str(error).split())[:200],
                         fix="take the line away, or name another folder with --records",
-                    ) from error
-                if found.at >= since:
-                    yield found
+                    ),
+                )
 
 
 def replayed(record: DecisionRecord) -> Verdict:

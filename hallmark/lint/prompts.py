@@ -138,20 +138,8 @@ def unfit(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
             continue
         place = ("decision", "nodes", name)
         reads = [each for each in listing(node, "reads") if isinstance(each, str)]
-        wanted = [prompt.input_of(each) for each in prompt.variables]
-        if lacking := [each for each in wanted if each not in reads]:
-            yield declaration.hit(
-                f"{prompt.name} is filled from {', '.join(lacking)}, which {name} does not read", *place, "reads"
-            )
-        if more := [each for each in reads if each not in wanted]:
-            yield declaration.hit(
-                f"{name} reads {', '.join(more)}, and nothing in {prompt.name} is filled from it", *place, "reads"
-            )
-        for output, kind in mapping(node, "outputs").items():
-            each = prompt.outputs.get(output)
-            if each is None or each.kind != kind:
-                got = f"answers it as {each.kind}" if each else "does not answer it"
-                yield declaration.hit(f"{output} is a {kind} here, and {prompt.name} {got}", *place, "outputs", output)
+        for keys, told in prompt.misfits(name, reads, mapping(node, "outputs")):
+            yield declaration.hit(told, *place, *keys)
         try:
             if duration(node.get("timeout", "1s")) < prompt.budget.timeout:
                 yield declaration.hit(f"{prompt.name} has a longer budget than {name} has time", *place, "timeout")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -152,6 +152,21 @@ class Prompt(Section):
     def input_of(self, variable: str) -> str:
         """The input of a request that a variable is filled from."""
         return self.variables[variable].input or variable
+
+    def misfits(
+        self, name: str, reads: Collection[str], outputs: Mapping[str, Any]
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Where a decision's node of this name does not fit: the key of the node, and what is wrong with it."""
+        wanted = [self.input_of(each) for each in self.variables]
+        if lacking := [each for each in wanted if each not in reads]:
+            yield ("reads",), f"{self.name} is filled from {', '.join(lacking)}, which {name} does not read"
+        if more := [each for each in reads if each not in wanted]:
+            yield ("reads",), f"{name} reads {', '.join(more)}, and nothing in {self.name} is filled from it"
+        for output, kind in outputs.items():
+            each = self.outputs.get(output)
+            if each is None or each.kind != kind:
+                got = f"answers it as {each.kind}" if each else "does not answer it"
+                yield ("outputs", output), f"{output} is a {kind} here, and {self.name} {got}"
 
     def _contradictions(self) -> Iterator[str]:
         written, attached = self.of_kind("text", "number", "truth"), self.of_kind("images", "references")

@@ -29,7 +29,7 @@ from hallmark.artifacts.folder import MANIFEST, MODEL_CARD, ROWS_SEEN, verify
 from hallmark.artifacts.model_card import ModelCard
 from hallmark.artifacts.trial import Fit, Trial
 from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Unavailable
-from hallmark.files import locked
+from hallmark.files import locked, replace
 from hallmark.registry import mlmodel, places, refusals, summary
 from hallmark.registry.places import Places
 from hallmark.remote import shown
@@ -198,13 +198,16 @@ class Registry:
     ) -> int:
         """Register the sealed model in `folder` as challenger; the same digest is the same version, and stays where it is.
 
-        rows_seen: of the rows that it has learnt from, where it is to be kept beside the model card.   fit: how long it took, and its curve.   challenger: is it made one? One from elsewhere is not.   That version then carries the correlation of both requests, and the model card of the first.
+        rows_seen: of the rows that it has learnt from, where it is to be kept beside the model card.   fit: how long it took, and its curve.   challenger: is it made one? One from elsewhere is not.   That version then carries the correlation of both requests, and the model card of the first,
+        with the thresholds of the last: another risk that was declared since has others of the same scores.
         """
         verify(folder, expected=model_card.model)
         with self._asked(model_card.domain, writing=True) as client, self._alone():
             found = self._of_digest(client, model_card.domain, model_card.model)
             if found is not None:
                 self._correlate(client, model_card.domain, found, model_card.request.correlation)
+                if challenger and model_card.thresholds is not None:
+                    self._calibrate(client, found, model_card)
                 return found
             number = self._add(client, folder, model_card, plots or {}, rows_seen, fit)
             if challenger:
@@ -432,6 +435,25 @@ class Registry:
         if correlation and correlation not in known:
             kept = " ".join([*known, correlation][-_CORRELATIONS:])
             client.set_model_version_tag(domain, str(version), CORRELATION, kept)
+
+    def _calibrate(self, client: Any, version: int, made: ModelCard) -> None:
+        """Give a version the thresholds of a training that came to the same model."""
+        entry = self._get(client, made.domain, version)
+        path = places.local(entry.source)
+        path = places.here(path, self.settings.models) if path is not None else None
+        found = ServableVersion(
+            domain=made.domain, version=version, storage_uri=entry.source, digest=made.model, path=path
+        )
+        known = found.model_card()
+        if known.thresholds == made.thresholds:
+            return
+        text = known.model_copy(update={"thresholds": made.thresholds}).model_dump_json(indent=2) + "\n"
+        if path is not None:
+            replace(path / MODEL_CARD, text)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            (Path(scratch) / MODEL_CARD).write_text(text, encoding="utf-8")
+            client.log_model_artifacts(entry.model_id, scratch)
 
     def _add(
         self,

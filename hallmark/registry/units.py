@@ -21,6 +21,8 @@ from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFound
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed as sealed_prompts
+from hallmark.prompts.sealed import SealedPrompt
+from hallmark.registry import unit_prompts
 from hallmark.registry.prompts import PromptRegistry
 from hallmark.registry.store import CHAMPION, Registry, ServableVersion
 from hallmark.settings import Settings
@@ -41,8 +43,8 @@ def seal(
     """Seal the unit of a registered version into the folder `to`, whole or not at all; what was there is replaced where it is a unit too.
 
     prompt: version of the prompts that reviewers are asked by.   pins: versions of nodes that no registry of ours knows.
-    kept: parts of reviewers that stay as another unit has them, while the checkout has that prompt.
-    `ModelRefused` where the parts do not belong together, `NotFound` where one is not registered.
+    kept: parts of reviewers that stay as another unit of the domain has them, while the graph asks by that prompt.
+    Beside the domain's release.yaml the prompts are kept too, as they are served. `ModelRefused` where the parts do not belong together, `NotFound` where one is not registered.
     """
     decision, to = declared(domain), to.absolute()
     _replaceable(to, settings)
@@ -53,15 +55,20 @@ def seal(
     for name, node in _asked(decision).items():
         if node.service == domain.name:
             _fits(name, node, signature, found, serving=(folder / "serving.py").is_file())
-    parts = _parts(domain, settings, found, prompt=prompt, pins=pins or {}, kept=kept or {})
+    parts, sealed = _parts(domain, settings, found, prompt=prompt, pins=pins or {}, kept=kept or {})
     draft = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         digest = unit.seal(draft, domain=domain.name, decision=decision, thresholds=thresholds, parts=parts)
         made = unit.read(draft, expected=digest)
+        beside = to.parent == unit.place(domain.name, settings).absolute().parent
+        for each in sealed if beside else ():
+            unit_prompts.put(domain.name, settings, each.digest, each.fetch())
         _put(draft, to, digest)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    if beside:
+        unit_prompts.tidy(domain.name, settings)
     return made
 
 
@@ -93,9 +100,21 @@ def behind(found: Unit, domain: Domain, settings: Settings) -> list[str]:
         if node.prompt is not None and part.digest != (here := _digest_here(node.prompt, settings)):
             told.append(
                 f"{name}: {node.prompt} is another prompt by now ({sealed_prompts.short(here) or 'gone'}, the unit's is"
-                f" {part.version}): once it is served its answers count as none"
+                f" {part.version}): the unit's is served, until a unit with the other one decides"
             )
     return told
+
+
+def folder_of(found: Unit, settings: Settings) -> Path | None:
+    """Folder of the version of the domain's own model that a unit is of, where it lies on this machine."""
+    part = next((each for each in found.parts.values() if each.service == found.domain), None)
+    if part is None or not part.version:
+        return None
+    try:
+        registered = Registry(settings).resolve(found.domain, part.version)
+    except HallmarkError:
+        return None
+    return registered.path if registered.digest == part.digest else None
 
 
 def elsewhere(found: Unit) -> list[str]:
@@ -172,19 +191,21 @@ def _parts(
     prompt: int | str,
     pins: Mapping[str, str],
     kept: Mapping[str, Part],
-) -> dict[str, Part]:
+) -> tuple[dict[str, Part], list[ServableVersion]]:
+    """What each node is, and the registered prompts among them."""
     decision = declared(domain)
     names = folders.names(settings)
     parts: dict[str, Part] = {}
-    free = []
+    free, sealed = [], []
     for name, node in _asked(decision).items():
         service = node.service or ""
         if service == domain.name:
             parts[name] = _of(found, service)
-        elif name in kept and node.prompt and kept[name].digest == _digest_here(node.prompt, settings):
+        elif name in kept and _stays(domain.name, node, kept[name], settings):
             parts[name] = kept[name]
         elif node.kind == "reviewer":
-            parts[name] = _of_prompt(name, node, settings, prompt)
+            parts[name], found_prompt = _of_prompt(name, node, settings, prompt)
+            sealed.append(found_prompt)
         elif service in names:
             parts[name] = _of(Registry(settings).resolve(service, CHAMPION), service)
         else:
@@ -197,7 +218,7 @@ def _parts(
             got=strange[0],
             fix="leave it out: versions of the others are looked up",
         )
-    return parts
+    return parts, sealed
 
 
 def _asked(decision: Decision) -> dict[str, Node]:
@@ -208,8 +229,22 @@ def _of(found: ServableVersion, service: str) -> Part:
     return Part(service=service, version=str(found.version), digest=found.digest)
 
 
-def _of_prompt(name: str, node: Node, settings: Settings, version: int | str) -> Part:
-    """The registered version of a reviewer's prompt, which has to be the checkout's: that is what is rendered and served."""
+def _stays(domain: str, node: Node, part: Part, settings: Settings) -> bool:
+    """Whether the prompt that a unit of the domain has a reviewer asked by is still the one that its node names, and fits it."""
+    found = unit_prompts.there(domain, settings, part.digest) if part.digest else None
+    return found is not None and found.prompt.name == node.prompt and not _misfits("", node, found)
+
+
+def _misfits(name: str, node: Node, found: SealedPrompt) -> list[str]:
+    """HM767, of a registered prompt and not of the checkout's."""
+    told = [each for _, each in found.prompt.misfits(name, node.reads, node.outputs)]
+    return (
+        [*told, f"its budget is longer than timeout of {name}"] if node.timeout < found.prompt.budget.timeout else told
+    )
+
+
+def _of_prompt(name: str, node: Node, settings: Settings, version: int | str) -> tuple[Part, ServableVersion]:
+    """The registered version of a reviewer's prompt, which need not be the checkout's: it is kept and served as it was registered."""
     if node.prompt is None:
         raise DeclarationError(
             f"decision.nodes.{name} names no prompt",
@@ -221,7 +256,7 @@ def _of_prompt(name: str, node: Node, settings: Settings, version: int | str) ->
         f"`hallmark prompts register {node.prompt}`, then `hallmark prompts judge {node.prompt} --llm URL --promote`"
     )
     try:
-        found = PromptRegistry(settings).fetch(node.prompt, version)
+        registered = PromptRegistry(settings).resolve(node.prompt, version)
     except NotFound as error:
         raise NotFound(
             f"the prompt {node.prompt}, which {name} is asked by, has no version {version}",
@@ -229,15 +264,15 @@ def _of_prompt(name: str, node: Node, settings: Settings, version: int | str) ->
             got=str(version),
             fix=f"{register}; --prompt names another version, such as challenger, which no golden set has judged",
         ) from error
-    here = sealed_prompts.digest(prompts.load(settings.prompts, node.prompt))
-    if found.digest != here:
+    found = sealed_prompts.read(registered.fetch(), expected=registered.digest)
+    if wrong := _misfits(name, node, found):
         raise ModelRefused(
-            f"version {version} of the prompt {node.prompt} is not the one in this checkout, which `hallmark render` has served",
-            expected=here,
-            got=found.digest,
-            fix=f"{register}; or bring back the folder in prompts/ as it was",
+            f"version {registered.version} of the prompt {node.prompt} does not fit decision.nodes.{name}",
+            expected="what it is filled from in reads, what it answers in outputs, and its budget within timeout",
+            got="; ".join(wrong),
+            fix="write the node as the prompt has it, or name another version with --prompt",
         )
-    return Part(service=node.service or "", version=found.version, digest=found.digest)
+    return Part(service=node.service or "", version=found.version, digest=found.digest), registered
 
 
 def _digest_here(name: str, settings: Settings) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hallmark.files import digest_text
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
 from hallmark.prompts.prompt import Prompt
-from hallmark.prompts.sealed import EXAMPLES, PROMPT
+from hallmark.registry import unit_prompts
 from hallmark.render import network
 from hallmark.render.manifest import Block, manifest
 from hallmark.settings import Settings
@@ -40,7 +40,10 @@ def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
         folder = settings.releases / domain.name
         if wanted := reviewer_service(domain, settings):
             node = reviewer(domain)
-            source = f"domains/{domain.name}/domain.yaml and prompts/{node.prompt if node else ''}"
+            place = f"prompts/{node.prompt if node else ''}"
+            if unit_prompts.named(domain.name, settings):
+                place = settings.shown(folder / unit_prompts.FOLDERS)
+            source = f"domains/{domain.name}/domain.yaml and {place}"
             found[folder / REVIEW_FILE] = manifest(wanted, source=source)
         if wanted := decision_service(domain, settings):
             found[folder / DECISION_FILE] = manifest(
@@ -61,44 +64,59 @@ def pods(domain: Domain, part: str) -> dict[str, str]:
 
 
 def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
-    """The service that asks the reviewer (templates/review.yaml); none where no decision asks one by a prompt."""
+    """The service that asks the reviewer (templates/review.yaml); none where no decision asks one by a prompt.
+
+    It has the prompts that the domain's units name, and the checkout's until one is sealed.
+    """
     node = reviewer(domain)
     if node is None or node.prompt is None or domain.reviewer is None:
         return []
-    if not (settings.prompts / node.prompt / prompts.FILE).is_file():
-        return []  # which lint tells: HM766
-    whole = prompts.load(settings.prompts, node.prompt)
-    texts = sealed.texts(whole)
-    index = sealed.manifest(texts)
-    digest = digest_text(index)
-    served = {unit.MANIFEST: index, PROMPT: texts[PROMPT], EXAMPLES: texts[EXAMPLES]}
-    version = _referred(domain, node, whole.prompt, settings)
+    found: dict[str, tuple[Prompt, dict[str, str]]] = {
+        each.digest: (each.prompt, unit_prompts.texts(domain.name, settings, each.digest))
+        for each in unit_prompts.served(domain.name, settings)
+    }
+    if not found:
+        if not (settings.prompts / node.prompt / prompts.FILE).is_file():
+            return []  # which lint tells: HM766
+        whole = prompts.load(settings.prompts, node.prompt)
+        texts = sealed.texts(whole)
+        index = sealed.manifest(texts)
+        found[digest_text(index)] = (
+            whole.prompt,
+            {
+                unit.MANIFEST: index,
+                **{each: texts[each] for each in unit_prompts.FILES if each in texts},
+            },
+        )
+    asked = [prompt for prompt, _ in found.values()]
+    version = _referred(domain, node, asked, settings)
     values = {
         "node": node,
-        "cited": bool(whole.prompt.of_kind("references")),
+        "prompts": {sealed.short(digest): {"digest": digest, "files": files} for digest, (_, files) in found.items()},
+        "cited": any(each.of_kind("references") for each in asked),
         "pictures": version.storage_uri if version else names.storage(domain.name, "references"),
         "pictures_digest": version.digest if version else "",
         "initializer": INITIALIZER,
     }
-    return _objects("review", domain, "reviewer", f"prompt-{sealed.short(digest)}", digest, served, values)
+    return _objects("review", domain, "reviewer", values)
 
 
-def _referred(domain: Domain, node: Node, prompt: Prompt, settings: Settings) -> Target | None:
+def _referred(domain: Domain, node: Node, asked: Sequence[Prompt], settings: Settings) -> Target | None:
     """The released version of the domain's own model whose references the reviewer is shown: the unit's, else the stable one.
 
     None where another node answers them, where nothing is released yet, and of a version in a volume of the local cluster, which
     nothing but KServe fetches: then they are crops.json in the bucket.
     """
-    read = {prompt.input_of(name) for name in prompt.of_kind("references")} & set(node.reads)
+    read = {prompt.input_of(name) for prompt in asked for name in prompt.of_kind("references")} & set(node.reads)
     nodes = domain.decision.nodes if domain.decision else {}
     if not any(nodes[name.partition(".")[0]].service == domain.name for name in read if "." in name):
         return None
     released, place = release.read(domain.name, settings), unit.place(domain.name, settings)
     found = released.stable
     if (place / unit.MANIFEST).is_file():
-        asked = {part.digest for part in unit.read(place, expected=None).parts.values() if part.service == domain.name}
+        own = {part.digest for part in unit.read(place, expected=None).parts.values() if part.service == domain.name}
         targets = (released.stable, released.candidate, released.previous)
-        found = next((each for each in targets if each and each.digest in asked), found)
+        found = next((each for each in targets if each and each.digest in own), found)
     return None if found is None or found.storage_uri.startswith("pvc:") else found
 
 
@@ -109,6 +127,9 @@ def decision_service(domain: Domain, settings: Settings) -> list[Json]:
         return []
     candidate = _sealed(domain, settings, unit.CANDIDATE)
     values = {
+        "config": f"unit-{sealed.short(found.digest)}",
+        "digest": found.digest,
+        "files": _texts(domain, settings, unit.FOLDER),
         "addresses": addresses(domain, found),
         "deadline": found.decision.deadline,
         "name": f"{domain.name}-decision",
@@ -121,8 +142,7 @@ def decision_service(domain: Domain, settings: Settings) -> list[Json]:
             "addresses": addresses(domain, candidate),
         },
     }
-    config = f"unit-{sealed.short(found.digest)}"
-    return _objects("decision", domain, "decision", config, found.digest, _texts(domain, settings, unit.FOLDER), values)
+    return _objects("decision", domain, "decision", values)
 
 
 def address(domain: Domain, service: str) -> str:
@@ -160,17 +180,12 @@ def _texts(domain: Domain, settings: Settings, folder: str) -> dict[str, str]:
     return {name: (place / name).read_text(encoding="utf-8") for name in unit.FILES}
 
 
-def _objects(
-    template: str, domain: Domain, part: str, config: str, digest: str, texts: Mapping[str, str], values: Json
-) -> list[Json]:
+def _objects(template: str, domain: Domain, part: str, values: Json) -> list[Json]:
     given = {
         "domain": domain,
         "labels": names.labels(domain.name),
         "pods": pods(domain, part),
         "shape": decision_pods.DECISION if part == "decision" else decision_pods.REVIEWER,
-        "config": config,
-        "digest": digest,
-        "files": dict(texts),
         **{"names": names, "network": network, "timeouts": timeouts},
         **values,
     }

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hallmark.decision import candidate as candidates
-from hallmark.decision import record, unit
+from hallmark.decision import record, terms, unit
 from hallmark.decision.candidate import CandidateVerdict, CostComparison
 from hallmark.decision.record import Part
 from hallmark.decision.unit import CANDIDATE, FOLDER, PREVIOUS, Unit
 from hallmark.declaration import domain as domains
 from hallmark.errors import HallmarkError, NotFound, Refused, TimedOut
-from hallmark.registry import units
+from hallmark.registry import unit_prompts, units
 from hallmark.reviews import audits
 from hallmark.rollout.history import History
 
@@ -144,9 +144,9 @@ def judged(
     records: Path,
     *,
     since: float = 0.0,
-    minimum: int = candidates.MINIMUM,
-    margin: float = candidates.MARGIN,
-    confidence: float = candidates.CONFIDENCE,
+    minimum: int = terms.MINIMUM,
+    margin: float = terms.MARGIN,
+    confidence: float = terms.CONFIDENCE,
 ) -> tuple[CostComparison, CandidateVerdict]:
     """What the candidate costs against the unit that decides, by records and final labels, and what becomes of it."""
     stable, waits = _both(name, settings)
@@ -247,4 +247,5 @@ def _remove(place: Path) -> None:
 def _rendered(name: str, settings: Settings) -> list[str]:
     from hallmark.render import files
 
+    unit_prompts.tidy(name, settings)
     return [f"wrote {each.path}" for each in files.write(settings) if Path(each.path).parent.name == name]

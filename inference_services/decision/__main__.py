@@ -196,19 +196,18 @@ def _compare(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _replay(path: Path) -> int:
-    from pydantic import ValidationError
-
     from hallmark.decision import record
 
     wrong = count = 0
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            count += 1
-            try:
-                record.replayed(record.DecisionRecord.model_validate_json(line))
-            except (HallmarkError, ValidationError) as error:
-                wrong += 1
-                sys.stderr.write(f"{path}:{number}: {' '.join(str(error).split())[:500]}\n")
+    for place, found in record.lines(path):
+        count += 1
+        try:
+            if isinstance(found, DeclarationError):
+                raise found
+            record.replayed(found)
+        except HallmarkError as error:
+            wrong += 1
+            sys.stderr.write(f"{place}: {' '.join(str(error).split())[:500]}\n")
     sys.stdout.write(f"{count - wrong} of {count} records replay to their verdicts\n")
     return 1 if wrong else 0
 

@@ -50,7 +50,9 @@ class NodeClient:
         self.name = name
         self._decision, self._node, self._part = decision, decision.nodes[name], part
         self._client, self._metrics, self._breaker = client, metrics, breaker
-        self._path = f"/v2/models/{part.service}/infer"
+        self._versioned = self._node.kind == "reviewer" and bool(part.version)
+        version = f"/versions/{part.version}" if self._versioned else ""
+        self._path = f"/v2/models/{part.service}{version}/infer"  # one reviewer's service has several prompts, and the request says which
 
     async def ask(
         self, request: ItemRequest, answers: Mapping[str, Answer], *, until: float, headers: Sequence[tuple[str, str]]
@@ -107,6 +109,8 @@ class NodeClient:
         return self._read(reply)
 
     def _read(self, reply: ClientReply) -> _Tried:
+        if reply.status == 404 and self._versioned:
+            return _Tried(_failed("other_version"))
         if reply.status != 200:
             ours = reply.status in _REQUEST_FAULTS
             return _Tried(_failed("invalid" if ours else "down"), again=not ours, ill=not ours)

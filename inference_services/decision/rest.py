@@ -39,7 +39,7 @@ class DecisionRest(OneModelRest):
             self._shadow.saw(item, record, headers)
         return messages.answer(self.name, item, record, case)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self, version: str) -> dict[str, Any]:
         """The model's metadata. passed_on: inputs that go on to nodes as they come, whose own metadata says of which type."""
         decision = self.service.unit.decision
         datatypes = {"number": "FP64", "text": "BYTES", "truth": "BOOL"}

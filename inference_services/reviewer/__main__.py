@@ -1,4 +1,4 @@
-"""`python -m inference_services.reviewer`: serve one sealed prompt; exit code 3 where it is refused."""
+"""`python -m inference_services.reviewer`: serve sealed prompts; exit code 3 where one is refused."""
 
 from __future__ import annotations
 
@@ -14,23 +14,31 @@ from inference_services.process import ended
 
 DIGEST = "HALLMARK_PROMPT_DIGEST"
 _ENVIRONMENT = f"""environment:
-  {DIGEST}   sha256:… that the prompt must have; nothing is served before it is checked
+  {DIGEST}   sha256:… that the prompt must have, of several one each with commas between; nothing is served before they are checked
   HALLMARK_REFERENCES_DIGEST   sha256:… that the model folder of --crops must have
 
-exit codes: 0 stopped after a signal; 2 wrong flags; 3 the prompt, or the references, were refused"""
+exit codes: 0 stopped after a signal; 2 wrong flags; 3 a prompt, or the references, were refused"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
     flags = argparse.ArgumentParser(
         prog="python -m inference_services.reviewer",
-        description="Ask a language model about items by one sealed prompt: Open Inference Protocol over REST.",
+        description="Ask a language model about items by sealed prompts: Open Inference Protocol over REST.",
         epilog=_ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = flags.add_argument
-    add("--name", help="name in the paths; that of the prompt without it")
-    add("--prompt", type=Path, required=True, help="folder of the sealed prompt (`hallmark prompts seal`)")
+    add("--name", help="name in the paths; that of the first prompt without it")
+    add(
+        "--prompt",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FOLDER",
+        help="folder of a sealed prompt (`hallmark prompts seal`); of several, such as stable's and a candidate's, each request names"
+        " one in its path: /v2/models/<name>/versions/<the digest's first twelve digits>/infer",
+    )
     add(
         "--llm",
         required=True,
@@ -63,33 +71,44 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     from inference_services.transport import one_model
     from inference_services.transport.client import Client
 
-    expected = env.get(DIGEST)
+    expected = [each.strip() for each in env.get(DIGEST, "").split(",") if each.strip()]
     if not expected:
         logging.getLogger(__name__).warning("%s is not set: any whole prompt will be served", DIGEST)
-    prompt = sealed.read(flags.prompt, expected=expected, served=True)
-    if prompt.prompt.of_kind("references") and flags.crops is None:
+    elif len(expected) != len(flags.prompt):
+        raise DeclarationError(
+            DIGEST,
+            expected=f"a digest for each --prompt, {len(flags.prompt)} in all",
+            got=f"{len(expected)}: {', '.join(expected)}",
+            fix="name as many of one as of the other, in the same order",
+        )
+    digests: list[str | None] = [*expected] or [None] * len(flags.prompt)
+    prompts = [
+        sealed.read(folder, expected=digest, served=True) for folder, digest in zip(flags.prompt, digests, strict=True)
+    ]
+    if any(each.prompt.of_kind("references") for each in prompts) and flags.crops is None:
         raise DeclarationError(
             "--crops",
             expected="the folder of references' pictures, which answers have to cite",
             got="nothing",
             fix="name it",
         )
-    name = flags.name or prompt.prompt.name
+    name = flags.name or prompts[0].prompt.name
     shown = crops.Crops(flags.crops, expected=env.get(crops.DIGEST))
     client = Client(flags.llm, what="--llm", limit=1024 * 1024)
-    counts = one_model.ServiceMetrics(metrics.REVIEWER, model=name, prompt=prompt.version)
-    service = ReviewService(prompt, client=client, metrics=counts)
+    counts = one_model.ServiceMetrics(metrics.REVIEWER, model=name)
+    services = [ReviewService(each, client=client, metrics=counts.of(prompt=each.version)) for each in prompts]
+    told = ", ".join(each.digest for each in prompts)
 
     async def ended() -> None:
         client.close()
 
     return one_model.run(
-        lambda limit: ReviewerRest(service, shown, name=name, limit=limit),
+        lambda limit: ReviewerRest(services, shown, name=name, limit=limit),
         host=flags.host,
         port=flags.http_port,
-        deadline=prompt.prompt.budget.timeout,
-        headers=f"x-hallmark-prompt: {prompt.digest}\r\n".encode("ascii"),
-        told=f"reviewing {name} by {prompt.digest}",
+        deadline=max(each.prompt.budget.timeout for each in prompts),
+        headers=f"x-hallmark-prompt: {told}\r\n".encode("ascii"),
+        told=f"reviewing {name} by {told}",
         ended=ended,
     )
 

@@ -1,37 +1,61 @@
-"""A review over REST: one item a request, in the Open Inference Protocol."""
+"""A review over REST: one item a request, in the Open Inference Protocol, by the prompt whose digest the path names as its version."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from inference_services.crops import Crops
 from inference_services.protocol import plain
+from inference_services.protocol.errors import BadRequest
 from inference_services.reviewer import messages
 from inference_services.reviewer.service import ReviewService
 from inference_services.transport.http1 import HttpRequest
-from inference_services.transport.one_model import OneModelRest
+from inference_services.transport.one_model import OneModelRest, ServiceMetrics
 
 _AT_ONCE = 64
 """Items that are reviewed at once: a model on one GPU answers few of them together within their time."""
 
 
 class ReviewerRest(OneModelRest):
-    """Routes of one reviewer."""
+    """Routes of one reviewer.
 
-    def __init__(self, service: ReviewService, crops: Crops, *, name: str, limit: int) -> None:
-        super().__init__(name=name, server="hallmark-reviewer", limit=limit, at_once=_AT_ONCE, metrics=service.metrics)
-        self.service, self._crops = service, crops
+    services: of each prompt that it may be asked by, such as stable's and a candidate's; which one a request says, and where there is
+    one alone it need not.
+    """
+
+    def __init__(self, services: Sequence[ReviewService], crops: Crops, *, name: str, limit: int) -> None:
+        self.services = {each.prompt.version: each for each in services}
+        super().__init__(
+            name=name,
+            server="hallmark-reviewer",
+            limit=limit,
+            at_once=_AT_ONCE,
+            metrics=services[0].metrics,
+            versions=self.services,
+        )
+        self._crops = crops
 
     async def answer(self, body: bytes, json_length: int | None, request: HttpRequest, *, within: float) -> bytes:
         """The review, whose version is the prompt's."""
-        prompt = self.service.prompt
+        version = self.version_of(request)
+        if not version and len(self.services) > 1:
+            raise BadRequest(
+                f"name the prompt in the path: /v2/models/{self.name}/versions/<version>/infer; versions are {', '.join(self.services)}"
+            )
+        service = self._named(version)
+        prompt = service.prompt
         asked = messages.read(prompt.prompt, self._crops, body, json_length)
-        found = await self.service.review(asked, within=within)
+        found = await service.review(asked, within=within)
         return messages.answer(self.name, prompt.version, prompt.prompt, asked, found)
 
-    def metadata(self) -> dict[str, Any]:
-        """The model's metadata."""
-        prompt = self.service.prompt
+    def metrics_of(self, version: str) -> ServiceMetrics:
+        """Those of the prompt."""
+        return self._named(version).metrics
+
+    def metadata(self, version: str) -> dict[str, Any]:
+        """The model's metadata; without a version what the first prompt takes and gives."""
+        prompt = self._named(version).prompt
         datatypes = {"number": "FP64", "truth": "BOOL"}
         inputs = [
             {
@@ -47,8 +71,11 @@ class ReviewerRest(OneModelRest):
         ]
         return {
             "name": self.name,
-            "versions": [prompt.version],
+            "versions": list(self.services),
             "platform": "hallmark_reviewer",
             "inputs": inputs,
             "outputs": outputs,
         }
+
+    def _named(self, version: str) -> ReviewService:
+        return self.services[version] if version else next(iter(self.services.values()))

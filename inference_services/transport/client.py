@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from hallmark.errors import DeclarationError
 
 WORKER = b"x-hallmark-worker"
 """Header by which a server of ours with several workers says which of them answers: a connection stays at one."""
+_BELOW = re.compile(r"(?:/(?!v[12](?:/|$))[\w.~-]+)*/?", re.ASCII)
+"""A path that an address may have: what stands before /v1 or /v2, which calls name themselves."""
 _KEPT = 64
 """Connections that are kept open while nobody needs them."""
 
@@ -27,12 +30,18 @@ class ClientReply(NamedTuple):
 
 
 class Client:
-    """Calls one http:// address."""
+    """Calls one http:// address, which may have a path that all calls begin with, such as /serving/bags/bags of a gateway."""
 
     def __init__(self, url: str, *, what: str, limit: int = 4 * 1024 * 1024) -> None:
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or parts.query:
-            raise DeclarationError(what, expected="an address such as http://127.0.0.1:8080", got=url)
+        if parts.scheme != "http" or not parts.hostname or not _BELOW.fullmatch(parts.path) or parts.query:
+            raise DeclarationError(
+                what,
+                expected="an address such as http://127.0.0.1:8080, or http://127.0.0.1:8080/serving/bags/bags",
+                got=url,
+                fix="write what stands before /v2 in the paths of the server",
+            )
+        self._below = parts.path.rstrip("/")
         self._host, self._port = parts.hostname, parts.port or 80
         self._name = parts.netloc.rpartition("@")[2]
         self._limit = limit
@@ -49,7 +58,9 @@ class Client:
         """
         size = sum(len(part) for part in body)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        head = f"POST {path} HTTP/1.1\r\nhost: {self._name}\r\ncontent-length: {size}\r\n{lines}\r\n".encode()
+        head = (
+            f"POST {self._below}{path} HTTP/1.1\r\nhost: {self._name}\r\ncontent-length: {size}\r\n{lines}\r\n".encode()
+        )
         while self._idle:
             kept = self._chosen()
             if kept.usable:

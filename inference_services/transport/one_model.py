@@ -6,7 +6,8 @@ import asyncio
 import logging
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -65,6 +66,12 @@ class ServiceMetrics:
         """Put one measurement into a histogram."""
         self._families[name].labels(**self._own, **labels).observe(amount)
 
+    def of(self, **own: str) -> ServiceMetrics:
+        """The same counters with other labels of the service, such as of one of several prompts."""
+        found = copy(self)
+        found._own = {**self._own, **own}
+        return found
+
     def render(self) -> bytes:
         """All of it in Prometheus's text format."""
         from prometheus_client import generate_latest
@@ -76,12 +83,21 @@ class OneModelRest(ABC):
     """Routes of one model. A subclass answers a request and tells the model's metadata.
 
     at_once: requests that are answered at once; more are refused rather than kept waiting past their deadline.
-    metrics: with `in_flight` and `refused`.
+    metrics: with `in_flight` and `refused`.   versions: those that a path may name, /v2/models/<name>/versions/<version>.
     """
 
-    def __init__(self, *, name: str, server: str, limit: int, at_once: int, metrics: ServiceMetrics) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        server: str,
+        limit: int,
+        at_once: int,
+        metrics: ServiceMetrics,
+        versions: Collection[str] = (),
+    ) -> None:
         self.draining = False
-        self.name = name
+        self.name, self.versions = name, versions
         self._server, self._limit, self._at_once, self._metrics = server, limit, at_once, metrics
         self._running: set[asyncio.Task[None]] = set()
 
@@ -90,8 +106,12 @@ class OneModelRest(ABC):
         """The body of an answer, or a `ServeError`. within: seconds that the caller gives, infinite where it does not say."""
 
     @abstractmethod
-    def metadata(self) -> dict[str, Any]:
-        """The model's metadata."""
+    def metadata(self, version: str) -> dict[str, Any]:
+        """The model's metadata, of the version that a path names; empty where it names none."""
+
+    def metrics_of(self, version: str) -> ServiceMetrics:
+        """Where the requests of a version are counted."""
+        return self._metrics
 
     def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer any request, now or later; nothing is raised."""
@@ -109,7 +129,7 @@ class OneModelRest(ABC):
 
     def _route(self, request: HttpRequest) -> HttpResponse | None:
         """The answer to all but an inference."""
-        path = request.path.decode("utf-8", "replace").rstrip("/").split("/")[1:]
+        path, version = self._parts(request)
         if path == ["v2", "models", self.name, "infer"]:
             if request.method != b"POST":
                 raise WrongMethod("POST")
@@ -128,13 +148,28 @@ class OneModelRest(ABC):
             case ["v2"]:
                 return _json({"name": self._server, "version": __version__, "extensions": ["binary_tensor_data"]})
             case ["v2", "models", self.name]:
-                return _json(self.metadata())
+                return _json(self.metadata(version))
             case ["metrics"]:
                 return HttpResponse(200, self._metrics.render(), _TEXT)
         raise UnknownPath(f"no such path; the model is {self.name}")
 
+    def _parts(self, request: HttpRequest) -> tuple[list[str], str]:
+        """The parts of a path without the version that it names, and the version; `UnknownPath` where that is none of ours."""
+        path, version = request.path.decode("utf-8", "replace").rstrip("/").split("/")[1:], ""
+        if self.versions and path[:3] == ["v2", "models", self.name] and path[3:4] == ["versions"]:
+            version = path[4] if len(path) > 4 else ""
+            if version not in self.versions:
+                raise UnknownPath(f"{self.name} has no version {version[:100]!r}; it has {', '.join(self.versions)}")
+            path = [*path[:3], *path[5:]]
+        return path, version
+
+    def version_of(self, request: HttpRequest) -> str:
+        """The version that a request's path names; empty where it names none."""
+        return self._parts(request)[1]
+
     async def _infer(self, request: HttpRequest, reply: Reply) -> None:
-        self._metrics.add("in_flight")
+        metrics = self.metrics_of(self.version_of(request))
+        metrics.add("in_flight")
         try:
             body, coding = request.body, request.headers.get(b"content-encoding", b"identity")
             if coding != b"identity":
@@ -147,15 +182,15 @@ class OneModelRest(ABC):
             found = await self.answer(body, None if length is None else int(length), request, within=within)
             reply(HttpResponse(200, found))
         except ServeError as error:
-            self._refuse(error, reply)
+            self._refuse(error, reply, metrics)
         except Exception:  # noqa: BLE001  a mistake of ours is a counted 500, and the server lives on
             _log.exception("a request could not be answered")
-            self._refuse(ModelFault("the request could not be answered"), reply)
+            self._refuse(ModelFault("the request could not be answered"), reply, metrics)
         finally:
-            self._metrics.add("in_flight", -1)
+            metrics.add("in_flight", -1)
 
-    def _refuse(self, error: ServeError, reply: Reply) -> None:
-        self._metrics.add("refused", reason=error.reason)
+    def _refuse(self, error: ServeError, reply: Reply, metrics: ServiceMetrics | None = None) -> None:
+        (metrics or self._metrics).add("refused", reason=error.reason)
         reply(refusal(error.status, error.message, error.headers))
 
 

@@ -115,26 +115,39 @@ class Economy:
     def rival(self, items: Items) -> float:
         """Cost of the best fixed thresholds, chosen with these very items at hand, and held by no risk.
 
-        Accepted up to one threshold, rejected or refused from another one on, and between them experts, first come, first served, while they have time.
+        Accepted up to one threshold, rejected or refused from another one on, and between them experts, first come, first served, while
+        they have time; whoever gets none is accepted, rejected or refused. All pairs of 42 thresholds, then of scores around the best.
         """
+        grid = np.concatenate(([-1.0], np.quantile(items.score, np.linspace(0, 1, 41))))
+        _, low, high = self._best(items, grid, grid)
+        return self._best(items, _around(items.score, grid, low), _around(items.score, grid, high))[0]
+
+    def _best(self, items: Items, lows: Floats, highs: Floats) -> tuple[float, float, float]:
+        """The lowest cost of these pairs of thresholds, and where it is."""
         costs, price, bad = self.decision.costs, items.price, items.chance
         accept, reject = costs.false_accept * price * bad, costs.false_reject * price * (1 - bad)
         person = self.expert.minutes * costs.minute + self.expert.wrong * (accept + reject)
         refuse = costs.refuse * price
-        grid = np.concatenate(([-1.0], np.quantile(items.score, np.linspace(0, 1, 41))))
-        best = np.inf
-        day = (items.at // DAY).astype(int)
+        best, day = (np.inf, 0.0, 0.0), (items.at // DAY).astype(int)
         room = int(self.capacity // self.expert.minutes)
-        for low in grid:
+        for low in lows.tolist():
             taken = items.score <= low
-            for high in grid[grid >= low]:
+            for high in highs[highs >= low].tolist():
                 middle, above = ~taken & (items.score <= high), items.score > high
                 seen = np.zeros(len(price), dtype=np.bool_)
                 for each in range(self.days):
                     seen[np.flatnonzero(middle & (day == each))[:room]] = True
                 left = middle & ~seen
-                for upper in (reject, refuse):
-                    for rest in (reject, refuse):
-                        total = accept[taken].sum() + person[seen].sum() + rest[left].sum() + upper[above].sum()
-                        best = min(best, float(total))
+                rest = min(float(each[left].sum()) for each in (accept, reject, refuse))
+                upper = min(float(each[above].sum()) for each in (reject, refuse))
+                total = float(accept[taken].sum() + person[seen].sum()) + rest + upper
+                best = min(best, (total, low, high))
         return best
+
+
+def _around(scores: Floats, grid: Floats, at: float) -> Floats:
+    """A threshold of the grid, and about forty scores between its neighbours."""
+    place = int(np.searchsorted(grid, at))
+    low, high = grid[max(0, place - 1)], grid[min(len(grid) - 1, place + 1)]
+    near = np.sort(scores[(scores >= low) & (scores <= high)])
+    return np.unique(np.concatenate(([at], near[:: max(1, len(near) // 40)])))

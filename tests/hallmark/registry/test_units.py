@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFo
 from hallmark.features.fields import Output
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
-from hallmark.registry import units
+from hallmark.registry import unit_prompts, units
 from hallmark.registry.prompts import PromptRegistry, registered
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.render import decision as rendered
+from hallmark.render import reviewer as reviewers
 from hallmark.rollout import decision_units
 from hallmark.rollout.history import History
 from hallmark.rollout.timeline import Timeline
@@ -225,7 +227,7 @@ def test_a_flipped_byte_is_refused_and_sealing_again_mends_it(settings: Settings
     assert capsys.readouterr().err.count("thresholds.json of the model was changed") == 2
     assert main(["decision", "seal", DOMAIN]) == 0
     assert {path.name: path.read_bytes() for path in place.iterdir()} == good
-    assert {path.name for path in place.parent.iterdir()} == {unit.FOLDER}, "no draft is left"
+    assert {path.name for path in place.parent.iterdir()} == {unit.FOLDER, unit_prompts.FOLDERS}, "no draft is left"
 
 
 def test_where_no_score_keeps_the_risk_it_says_so_and_people_decide(
@@ -272,9 +274,9 @@ def test_what_is_not_registered_or_does_not_belong_together_is_refused(
     refused(ModelRefused, "nodes.view.reads", "category, price", of=changed(domain, nodes=nodes))
     refused(NotFound, "search has no version champion", of=retrieving(domain, service="search"))
     refused(DeclarationError, "decides nothing", of=domains.load("fraud", settings))
-    path = settings.prompts / PROMPT / "prompt.yaml"
-    path.write_text(path.read_text().replace("Say what you see", "Say only what you see"))
-    refused(ModelRefused, "not the one in this checkout", "bring back")
+    reviewer = {**raw["nodes"]["reviewer"], "outputs": {"verdict": "text", "doubt": "number"}}
+    nodes = {**raw["nodes"], "reviewer": reviewer}
+    refused(ModelRefused, "does not answer it", "--prompt", of=changed(domain, nodes=nodes))
     assert not (tmp_path / "out").exists(), "whole or not at all"
 
 
@@ -301,6 +303,7 @@ def test_what_the_checkout_says_otherwise_by_now_is_told(settings: Settings, dom
     assert main(["decision", "show", DOMAIN]) == 0
     told = capsys.readouterr().err
     assert "version 2 of authentication is stable, and the unit is of version 1" in told
+    assert f"--crops takes: {Registry(settings).resolve(DOMAIN, 1).path}" in told
     assert "authentication-review is another prompt by now" in told
     remind(domain, settings)
     assert "next: hallmark decision seal authentication" in capsys.readouterr().err
@@ -337,3 +340,105 @@ def test_a_released_version_is_a_candidate_of_the_whole_and_the_unit_before_come
         decision_units.rollback(DOMAIN, settings)
     kinds = [each.kind for each in History(settings, DOMAIN).into(Timeline()).entries]
     assert kinds.count("decision") == 3, "sealed, promoted, brought back"
+
+
+@pytest.fixture
+def second_prompt(settings: Settings) -> int:
+    """Another version of the prompt, registered from the checkout as it was edited, and no champion."""
+    path = settings.prompts / PROMPT / "prompt.yaml"
+    path.write_text(path.read_text().replace("Say what you see", "Say only what you see"))
+    sealed.seal(settings.root / "second", prompts.load(settings.prompts, PROMPT))
+    return PromptRegistry(settings).register(settings.root / "second")
+
+
+def test_a_candidate_with_another_prompt_is_served_beside_stables_by_the_same_pods_before_and_after_it_decides(
+    settings: Settings, domain: Domain, second_prompt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hallmark.render.files.write", lambda _: [])
+
+    def served() -> list[str]:
+        (workload,) = [each for each in rendered.reviewer_service(domain, settings) if each["kind"] == "Deployment"]
+        (container,) = workload["spec"]["template"]["spec"]["containers"]
+        env = {each["name"]: each["value"] for each in container["env"]}
+        return str(env["HALLMARK_PROMPT_DIGEST"]).split(",")
+
+    def asked(folder: str = unit.FOLDER) -> str:
+        return unit.read(unit.place(DOMAIN, settings, folder), expected=None).parts["reviewer"].digest
+
+    units.seal(domain, settings, unit.place(DOMAIN, settings), version=WITH, prompt=1)
+    first, gpu = asked(), reviewers.objects(domain)
+    assert served() == [first], "what the checkout says by now is served by nobody"
+    made, (said, *_) = decision_units.seal(domain, settings, version=WITH, prompt=second_prompt)
+    other = made.parts["reviewer"].digest
+    assert f"reviewer {sealed.short(first)} to {sealed.short(other)}" in said and "thresholds" not in said
+    both = rendered.reviewer_service(domain, settings)
+    assert served() == sorted([first, other])
+    decision_units.promote(DOMAIN, settings, CandidateVerdict("promote", "it costs no more"))
+    assert (asked(), asked(unit.PREVIOUS)) == (other, first)
+    assert rendered.reviewer_service(domain, settings) == both, "no pod of the reviewer is another"
+    decision_units.rollback(DOMAIN, settings)
+    assert asked() == first and served() == [first]
+    assert [each.name for each in unit_prompts.place(DOMAIN, settings, first).parent.iterdir()] == [
+        sealed.short(first)
+    ], "and what no unit names is gone"
+    assert reviewers.objects(domain) == gpu, "the GPU's object is what it was, all the way"
+
+
+def test_a_released_model_keeps_the_units_prompt_whatever_the_checkout_says_by_now(
+    settings: Settings, domain: Domain, second_prompt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision_units, "_rendered", lambda *_: [])
+    decides = units.seal(domain, settings, unit.place(DOMAIN, settings), version=WITH, prompt=1)
+    (said, _) = decision_units.follow(DOMAIN, settings, NONE_HOLDS, stable=False)
+    assert "view 1 to 3" in said and "reviewer" not in said
+    (settings.prompts / PROMPT / "prompt.yaml").unlink()
+    shutil.rmtree(unit.place(DOMAIN, settings, unit.CANDIDATE))
+    decision_units.follow(DOMAIN, settings, NONE_HOLDS, stable=False)
+    found = unit.read(unit.place(DOMAIN, settings, unit.CANDIDATE), expected=None)
+    assert found.parts["reviewer"] == decides.parts["reviewer"]
+
+
+def test_a_prompt_that_was_changed_or_taken_away_beside_a_unit_is_rendered_for_nobody(
+    settings: Settings, domain: Domain
+) -> None:
+    made = units.seal(domain, settings, unit.place(DOMAIN, settings), version=WITH)
+    place = unit_prompts.place(DOMAIN, settings, made.parts["reviewer"].digest)
+    good = (place / "prompt.json").read_text(encoding="utf-8")
+    (place / "prompt.json").write_text(good.replace("Say what you see", "Say authentic"))
+    with pytest.raises(ModelRefused, match="was changed"):
+        rendered.reviewer_service(domain, settings)
+    units.seal(domain, settings, unit.place(DOMAIN, settings), version=WITH)
+    assert (place / "prompt.json").read_text(encoding="utf-8") == good, "sealing again mends it"
+    shutil.rmtree(place)
+    with pytest.raises(ModelRefused, match="not beside it") as found:
+        rendered.reviewer_service(domain, settings)
+    assert "hallmark decision seal" in str(found.value.fix)
+
+
+def test_other_thresholds_of_the_same_version_are_a_candidate_of_the_whole(
+    tmp_path: Path, settings: Settings, domain: Domain, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    """A stricter risk is declared, and the training comes to the same model: its version has the thresholds of that risk."""
+    monkeypatch.setattr(decision_units, "_rendered", lambda *_: [])
+    shutil.copytree(settings.state, tmp_path / "state")
+    settings = Settings.load({"HALLMARK_ROOT": str(tmp_path), "HALLMARK_STATE": str(tmp_path / "state")})
+    units.seal(domain, settings, unit.place(DOMAIN, settings), version=WITH)
+    assert domain.decision is not None
+    risk = domain.decision.risk.false_authentic.model_dump(mode="json")
+    strict = changed(domain, risk={"false_authentic": {**risk, "at_most": 0.005}})
+    with pytest.raises(ModelRefused, match="not those of the declared risk"):
+        decision_units.seal(strict, settings, version=WITH)
+    stricter = THRESHOLDS.model_copy(
+        update={"at_most": 0.005, "slices": (HELD.model_copy(update={"threshold": 0.1, "accepted": 700}),)}
+    )
+    registry = Registry(settings)
+    before = registry.model_card(DOMAIN, WITH)
+    folder = registry.resolve(DOMAIN, WITH).fetch()
+    again = before.model_copy(update={"thresholds": stricter, "created": before.created + timedelta(days=1)})
+    assert registry.register(folder, again, challenger=False) == WITH, "one that was pulled changes nothing"
+    assert registry.model_card(DOMAIN, WITH) == before
+    assert registry.register(folder, again) == WITH
+    assert registry.model_card(DOMAIN, WITH) == before.model_copy(update={"thresholds": stricter})
+    made, (said, *_) = decision_units.seal(strict, settings, version=WITH)
+    assert said.endswith(": the graph, the thresholds") and made.thresholds == stricter
+    assert unit.read(unit.place(DOMAIN, settings), expected=None).thresholds == THRESHOLDS, "which decides as before"

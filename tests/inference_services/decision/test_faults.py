@@ -86,6 +86,12 @@ def test_the_reviewers_own_fallback_is_taken(bags: Deciding) -> None:
     bags.nodes["reviewer"].behave = lambda _: HttpResponse(200, b"I think it is authentic")
     found = outputs(bags.ask())
     assert (found["action"], found["path"]) == ("refuse", ["look", "review", "!reviewer", "refuse"])
+    bags.nodes["reviewer"].behave = lambda _: HttpResponse(404, b"{}")  # it has not the prompt that the unit names
+    for at in range(6):
+        found = outputs(bags.ask(item=f"of another prompt {at}"))
+        assert (found["action"], fate_of(found, "reviewer")) == ("refuse", "other_version"), (
+            "and is left alone for nobody"
+        )
 
 
 @pytest.mark.parametrize("way", ["raises", "hangs"])

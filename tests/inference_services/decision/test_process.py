@@ -160,7 +160,7 @@ def test_flags_and_units_that_are_wrong_end_it_with_the_reason(
     assert main(common, {"HALLMARK_UNIT_DIGEST": digest}) == 2
     assert "expected: fraud=http://… got: nothing" in capsys.readouterr().err
     assert main([*common, "--node=fraud=ftp://x"], {"HALLMARK_UNIT_DIGEST": digest}) == 2
-    assert "expected: an address such as http://127.0.0.1:8080 got: ftp://x" in capsys.readouterr().err
+    assert "http://127.0.0.1:8080/serving/bags/bags got: ftp://x" in capsys.readouterr().err
     assert main([*common, "--node=fraud=http://127.0.0.1:1"], {"HALLMARK_UNIT_DIGEST": "sha256:" + "0" * 64}) == 3
     assert "ModelRefused" in capsys.readouterr().err
     assert main(["--node=fraud=http://127.0.0.1:1"], {}) == 2

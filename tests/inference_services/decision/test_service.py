@@ -66,7 +66,8 @@ def test_nodes_of_a_step_are_asked_at_once_and_later_ones_with_what_was_found(ba
         "view.risk": [0.02],
     }
     assert asked["id"] == "i1" and asked["outputs"] == [{"name": "verdict"}]
-    assert bags.nodes["reviewer"].asked[0].path == b"/v2/models/bags-reviewer/infer"
+    assert bags.nodes["view"].asked[0].path == b"/v2/models/bags/infer"
+    assert bags.nodes["reviewer"].asked[0].path == b"/v2/models/bags-reviewer/versions/3/infer", "by one of its prompts"
 
 
 def test_bytes_behind_the_json_go_on_untouched(bags: Deciding) -> None:

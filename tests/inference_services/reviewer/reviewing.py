@@ -16,6 +16,7 @@ import httpx
 from hallmark import metrics as names
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
+from hallmark.prompts.sealed import SealedPrompt
 from inference_services.crops import Crops
 from inference_services.reviewer.rest import ReviewerRest
 from inference_services.reviewer.service import ReviewService
@@ -69,12 +70,23 @@ class Reviewing(Toy):
         self.llm_port = asyncio.run_coroutine_threadsafe(self.llm.start(), self.loop).result(5)
         self._client = Client(f"http://127.0.0.1:{self.llm_port}", what="--llm", limit=2**20)
         self.service = ReviewService(self.prompt, client=self._client, metrics=self.metrics)
+        self.others: list[ReviewService] = []
         self.http = httpx.Client(base_url=f"http://{self.address}", timeout=10, trust_env=False)
 
     def protocol(self) -> asyncio.Protocol:
         """The protocol object of one client."""
-        rest = ReviewerRest(self.service, self.crops, name=self.name, limit=self.limits.body)
+        rest = ReviewerRest([self.service, *self.others], self.crops, name=self.name, limit=self.limits.body)
         return Http1Connection(self.endpoint, rest)
+
+    def also(self, folder: Path, *, old: str, new: str) -> SealedPrompt:
+        """Serve a second prompt too, in whose messages words are others."""
+        prompt = self.prompt_whole.prompt
+        messages = tuple(each.model_copy(update={"text": each.text.replace(old, new)}) for each in prompt.messages)
+        whole = self.prompt_whole.model_copy(update={"prompt": prompt.model_copy(update={"messages": messages})})
+        found = sealed.read(folder, expected=sealed.seal(folder, whole))
+        counts = self.metrics.of(prompt=found.version)
+        self.others.append(ReviewService(found, client=self._client, metrics=counts))
+        return found
 
     def counts(self, family: str = "reviews") -> dict[str, float]:
         """A counter, by cause."""

@@ -124,6 +124,7 @@ def test_a_process_serves_the_prompt_that_it_was_started_with_and_no_other(revie
     assert main([*flags], {"HALLMARK_PROMPT_DIGEST": digest}) == 2, "references without pictures"
     flags.append(f"--crops={crops(tmp_path / 'crops')}")
     assert main(flags, {"HALLMARK_PROMPT_DIGEST": "sha256:" + "0" * 64}) == 3
+    assert main(flags, {"HALLMARK_PROMPT_DIGEST": f"{digest},{digest}"}) == 2, "a digest for each prompt"
     process = subprocess.Popen(
         [sys.executable, "-m", "inference_services.reviewer", *flags, "--name=bags-reviewer"],
         cwd=ROOT, env={**os.environ, "HALLMARK_PROMPT_DIGEST": digest}, stderr=subprocess.PIPE,
@@ -145,3 +146,29 @@ def test_a_process_serves_the_prompt_that_it_was_started_with_and_no_other(revie
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         process.communicate()
+
+
+def test_of_two_prompts_the_one_that_the_path_names_is_asked_and_none_without_a_name(tmp_path: Path) -> None:
+    reviewer = Reviewing(tmp_path, time=5)
+    try:
+        other = reviewer.also(tmp_path / "other", old="Say what you see", new="Say only what you see")
+        for prompt, words in ((other, "Say only what you see"), (reviewer.prompt, "Say what you see")):
+            place = f"/v2/models/bags-reviewer/versions/{prompt.version}"
+            response = reviewer.http.post(f"{place}/infer", json={"inputs": inputs()})
+            assert told(response)["verdict"] == ["authentic"] and response.json()["model_version"] == prompt.version
+            assert words in reviewer.llm.asked[-1]["messages"][0]["content"]
+            assert reviewer.http.get(f"{place}/ready").json() == {"ready": True}
+            assert set(reviewer.http.get(place).json()["versions"]) == {reviewer.prompt.version, other.version}
+        unnamed = reviewer.http.post(PATH, json={"inputs": inputs()})
+        assert unnamed.status_code == 400 and other.version in unnamed.json()["error"], "nobody guesses which was meant"
+        for version in ("champion", "0" * 12, ""):
+            path = f"/v2/models/bags-reviewer/versions/{version}/infer"
+            refused = reviewer.http.post(path, json={"inputs": inputs()})
+            assert refused.status_code == 404 and reviewer.prompt.version in refused.json()["error"]
+        assert len(reviewer.llm.asked) == 2
+        lines = reviewer.http.get("/metrics").text.splitlines()
+        for prompt in (other, reviewer.prompt):
+            (line,) = [each for each in lines if "reviews_total{" in each and prompt.version in each]
+            assert line.endswith(" 1.0"), "each prompt is counted by itself"
+    finally:
+        reviewer.stop()

@@ -43,13 +43,13 @@ class Served:
         writer.close()
 
 
-def asked(server: Served, calls: int, *, pause: float = 0.0, limit: int = 1000) -> list[ClientReply]:
+def asked(server: Served, calls: int, *, pause: float = 0.0, limit: int = 1000, below: str = "") -> list[ClientReply]:
     """The answers to so many calls, one after the other."""
 
     async def run() -> list[ClientReply]:
         listening = await asyncio.start_server(server.client, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
-        client = Client(f"http://127.0.0.1:{port}", what="--node", limit=limit)
+        client = Client(f"http://127.0.0.1:{port}{below}", what="--node", limit=limit)
         found = []
         try:
             for _ in range(calls):
@@ -69,6 +69,12 @@ def test_a_connection_is_kept_for_the_next_call() -> None:
     found = asked(server, 3)
     assert [(each.status, each.body, each.headers[b"x-a"]) for each in found] == [(200, b"ok", b"b")] * 3
     assert (server.connections, server.bodies) == (1, [b"onetwo"] * 3)
+
+
+@pytest.mark.parametrize("below", ["/serving/bags/bags", "/serving/bags/bags/"])
+def test_an_address_may_lie_below_a_path_as_a_gateway_has_it(below: str) -> None:
+    served = Served(lambda _, head: GOOD if head.startswith(b"POST /serving/bags/bags/x ") else None)
+    assert [each.status for each in asked(served, 2, below=below)] == [200, 200]
 
 
 def test_an_answer_in_chunks_is_one_answer() -> None:
@@ -103,7 +109,9 @@ def test_what_is_no_whole_answer_is_an_error(answer: bytes | None, error: type[E
         asked(Served(lambda *_: answer, close=True), 1)
 
 
-@pytest.mark.parametrize("url", ["https://a", "a:80", "http://", "http://a/v2", "http://a?x=1"])
+@pytest.mark.parametrize(
+    "url", ["https://a", "a:80", "http://", "http://a/v2", "http://a/b/v2/models", "http://a?x=1", "http://a/b c"]
+)
 def test_an_address_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(DeclarationError, match="--node"):
         Client(url, what="--node")
