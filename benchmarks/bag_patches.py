@@ -41,10 +41,14 @@ from synthetic.bags import DECLARED, TOLERANCE, TRAITS, chance
 from synthetic.chance import generator
 
 CELLS, FARTHEST, DRAWS, BATCH = 8, 8, 100, 50
-AT_MOST, TOUCHED = 0.01, 6.0
-"""Share of counterfeits among the accepted; and grey levels by which a cell differs where an alteration is."""
+AT_MOST, ALTERED, TOUCHED = 0.01, 3.5, 6.0
+"""Share of counterfeits among the accepted; tolerances from which a trait counts as altered (a maker's work adds one or so to the four at least);
+grey levels by which a cell differs where an alteration is."""
 Floats = NDArray[np.float64]
-Key, Bank = tuple[int, int], tuple[bool, bool, bool]
+Key = tuple[int, int]
+"""A slice and a view; -1 for all of its views."""
+Bank = tuple[bool, bool, bool]
+"""The first three of a `Way`."""
 
 
 class Sizes(NamedTuple):
@@ -181,9 +185,9 @@ class Banks:
                 if taken[kind] <= sizes.each:
                     for photo in np.nonzero(found.of == row)[0]:
                         held.setdefault((kind, int(found.view[photo])), []).append(found.patches[photo])
-        self.plain = network.architecture["widths"][0] + network.architecture["widths"][-1]
         whole = {key: np.concatenate(each) for key, each in held.items()}
         self.scale = np.concatenate(list(whole.values())).std(0) + 1e-6
+        self.plain = len(self.scale) - network.queries.shape[1]
         self._choose(whole, sizes)
 
     def _part(self, found: NDArray[np.float32], taught: bool) -> NDArray[np.float32]:
@@ -216,7 +220,7 @@ class Banks:
             index, rows = self.indices.get((taught, by_view, coreset, key)), (kind == key[0]) & (view == key[1])
             if index is not None:
                 near = index.search(asked[rows].reshape(-1, asked.shape[2]), 1)[0]
-                made[rows] = np.sqrt(near.clip(min=0.0)).reshape(-1, made.shape[1])
+                made[rows] = np.sqrt(near.clip(min=0.0)).reshape(int(rows.sum()), -1)
         return made
 
 
@@ -248,24 +252,37 @@ def _photo_scores(banks: Banks, found: Seen) -> dict[Way, Floats]:
 
 def judged(network: PhotoSetNetwork, banks: Banks, count: int, *, name: str) -> Judged:
     """Newly drawn bags."""
-    whole = []
+    whole: list[Judged] = []
     for offered, random in parts(count, name=name):
         found = seen(network, offered, photos(offered, random))
-        bags = offered.bags
-        far = (
-            np.abs(bags.off) >= 3.5
-        )  # an alteration is of four tolerances at least, and the maker's own one comes to it
-        trait = np.abs(bags.off).argmax(1)
-        shown = np.where(bags.counterfeit & offered.seen[np.arange(len(bags)), trait], far.sum(1), 0)
+        bags, off = offered.bags, np.abs(offered.bags.off)
+        trait = off.argmax(1)
+        shown = bags.counterfeit & offered.seen[np.arange(len(bags)), trait]
         whole.append(
-            Judged(found._replace(patches=found.patches[:0]), bags.counterfeit.astype(np.int64), bags.price,
-                   chance(bags, offered.seen), shown, trait, offered.views, _photo_scores(banks, found))
-        )  # fmt: skip
-    starts = np.cumsum([0, *(len(each.labels) for each in whole)])
-    both = [np.concatenate(each) for each in zip(*(one.seen for one in whole), strict=True)]
-    both[3] = np.concatenate([one.seen.of + start for one, start in zip(whole, starts, strict=False)])
-    rest = [np.concatenate(each) for each in zip(*(one[1:-1] for one in whole), strict=True)]
-    return Judged(Seen(*both), *rest, {way: np.concatenate([one.photos[way] for one in whole]) for way in WAYS})
+            Judged(
+                found._replace(patches=found.patches[:0]),
+                bags.counterfeit.astype(np.int64),
+                bags.price,
+                chance(bags, offered.seen),
+                np.where(shown, (off >= ALTERED).sum(1), 0),
+                trait,
+                offered.views,
+                _photo_scores(banks, found),
+            )
+        )
+    return _together(whole)
+
+
+def _together(whole: list[Judged]) -> Judged:
+    """Batches as one, photos numbered by the items of all."""
+    starts = np.cumsum([0, *(len(each.labels) for each in whole[:-1])])
+    found = [one.seen._replace(of=one.seen.of + start) for one, start in zip(whole, starts, strict=True)]
+    labels, price, best, altered, trait, shown = (
+        np.concatenate([getattr(one, name) for one in whole]) for name in Judged._fields[1:-1]
+    )
+    both = {way: np.concatenate([one.photos[way] for one in whole]) for way in WAYS}
+    all_seen = Seen(*(np.concatenate(each) for each in zip(*found, strict=True)))
+    return Judged(all_seen, labels, price, best, altered, trait, shown, both)
 
 
 class Standard:
@@ -283,7 +300,7 @@ class Standard:
     def photos(self, view: NDArray[np.int64], far: Floats) -> Floats:
         """(m,) standard deviations from the usual."""
         mean, spread = np.array([self.places.get(int(each), (0.0, np.inf)) for each in view]).T
-        return np.nan_to_num((far - mean) / spread)
+        return np.asarray(np.nan_to_num((far - mean) / spread))
 
     def items(self, found: Seen, far: Floats) -> Floats:
         """(n,) mean of an item's two oddest photos; of one that has a single photo, that."""
@@ -379,7 +396,8 @@ def told_apart(those: Floats, others: Floats) -> str:
 
 def studio(network: PhotoSetNetwork, banks: Banks, standard: Standard, later: Judged, count: int) -> None:
     """Print how super-fakes look, and authentic bags with the same photos under the same light."""
-    fakes, twins = [], []
+    fakes: list[Floats] = []
+    twins: list[Floats] = []
     for offered, random in parts(count, name="wave", wave=True):
         wave = only(offered, np.nonzero(offered.bags.super_fake)[0])
         if len(wave.bags):
