@@ -30,6 +30,7 @@ from torch.nn import functional
 from benchmarks.bag_encoders import own
 from domains.authentication.features import BRANDS, CATEGORIES, SIDE, encode
 from domains.authentication.synthetic import Stock, photos, stock
+from hallmark.decision.calibrate import rising
 from hallmark.decision.economics import automatic, by_person
 from hallmark.declaration.domain import load
 from hallmark.features import image
@@ -308,11 +309,20 @@ class Standard:
         return np.array([np.sort(odd[found.of == row])[-2:].mean() for row in range(len(found.kind))])
 
 
-def chances(taught: Floats, labels: NDArray[np.int64], asked: Floats) -> Floats:
-    """(n,) by a logistic regression on columns."""
-    mean, spread = taught.mean(0), taught.std(0) + 1e-9
-    fitted = LogisticRegression(C=10, max_iter=1000).fit((taught - mean) / spread, labels)
-    return np.asarray(fitted.predict_proba((asked - mean) / spread)[:, 1])
+class Answer(NamedTuple):
+    """Of later bags, (n,) each.   score: which grows with the risk.   chance: of a counterfeit, as thresholds are given it (hallmark.decision.calibrate)."""
+
+    score: Floats
+    chance: Floats
+
+    @classmethod
+    def learnt(cls, taught: Floats, labels: NDArray[np.int64], asked: Floats) -> Answer:
+        """By a logistic regression on columns of earlier bags, and the shares of counterfeits among those by what it answers."""
+        mean, spread = taught.mean(0), taught.std(0) + 1e-9
+        fitted = LogisticRegression(C=10, max_iter=1000).fit((taught - mean) / spread, labels)
+        before, now = (fitted.predict_proba((each - mean) / spread)[:, 1] for each in (taught, asked))
+        knots, shares = rising(before, labels > 0)
+        return cls(now, np.interp(now, knots, shares))
 
 
 def accepted(labels: NDArray[np.int64], score: Floats) -> float:
@@ -322,16 +332,19 @@ def accepted(labels: NDArray[np.int64], score: Floats) -> float:
     return float(kept[-1] + 1) / len(labels) if len(kept) else 0.0
 
 
-def spent(labels: NDArray[np.int64], price: Floats, likely: Floats) -> Floats:
-    """(n,) EUR that each item costs where it is accepted or goes to a person, whichever is expected to cost less."""
+def spent(best: Floats, price: Floats, likely: Floats) -> Floats:
+    """(n,) EUR that each item costs where it is accepted or goes to a person, whichever costs less if `likely` is right.
+
+    best: (n,) the chance of a counterfeit to one who knows all, by which it is counted: a label would add its own luck, and one bag of 20,000 EUR decides then.
+    """
     declared = load("authentication").decision
     assert declared is not None
     person, made = declared.nodes["expert"], []
-    for label, asked, each in zip(labels.tolist(), price.tolist(), likely.tolist(), strict=True):
+    for truth, asked, each in zip(best.tolist(), price.tolist(), likely.tolist(), strict=True):
         taken, looked = (
             (automatic(declared.costs, "accept", chance=of, price=asked),
              by_person(declared.costs, person, chance=of, price=asked))
-            for of in (each, float(label))
+            for of in (each, truth)
         )  # fmt: skip
         made.append(looked[int(taken[0] > taken[1])])
     return np.array(made)
@@ -343,11 +356,11 @@ class Compared(NamedTuple):
     measures: Floats
 
     @classmethod
-    def of(cls, judged_: Judged, likely: Floats) -> Compared:
+    def of(cls, judged_: Judged, answer: Answer) -> Compared:
         """The same redraws each time: average precision, log loss, EUR an item, share accepted, and average precision where one trait is altered."""
         labels, random = judged_.labels, np.random.default_rng(2)
-        costs, one = spent(labels, judged_.price, likely), (judged_.labels == 0) | (judged_.altered == 1)
-        made = []
+        costs, one = spent(judged_.best, judged_.price, answer.chance), (judged_.labels == 0) | (judged_.altered == 1)
+        likely, made = answer.score, []
         for draw in range(DRAWS + 1):
             rows = random.integers(0, len(labels), len(labels)) if draw else np.arange(len(labels))
             few = rows[one[rows]]
@@ -500,21 +513,21 @@ def study(network: PhotoSetNetwork, sizes: Sizes) -> None:
         f"earlier {len(earlier.labels)} bags, {earlier.labels.sum()} counterfeits; later {len(later.labels)}, {later.labels.sum()}; {agree / len(later.shown):.0%} of photos in the view that most of their kind are in"
     )
     logits = [each.seen.logit[:, None].astype(np.float64) for each in (earlier, later)]
-    plain = Compared.of(later, chances(logits[0], earlier.labels, logits[1]))
+    plain = Compared.of(later, Answer.learnt(logits[0], earlier.labels, logits[1]))
     print(
         f"{'':44}average precision          log loss                  EUR an item             accepted at 1%          precision, one trait"
     )
-    print(f"{'best possible':44}{Compared.of(later, later.best).against(plain)}")
+    print(f"{'best possible':44}{Compared.of(later, Answer(later.best, later.best)).against(plain)}")
     print(f"{'model':44}{plain.against(plain)}")
     liked = {}
     for way in WAYS:
         standard = Standard(way, earlier)
         odd = [standard.items(each.seen, each.photos[way])[:, None] for each in (earlier, later)]
         both = [np.concatenate(each, 1) for each in zip(logits, odd, strict=True)]
-        liked[way] = log_loss(earlier.labels, chances(both[0], earlier.labels, both[0]))
-        alone = Compared.of(later, chances(odd[0], earlier.labels, odd[1]))
+        liked[way] = log_loss(earlier.labels, Answer.learnt(both[0], earlier.labels, both[0]).score)
+        alone = Compared.of(later, Answer.learnt(odd[0], earlier.labels, odd[1]))
         print(f"{str(way) + ', alone':44}{alone.against(plain)}", flush=True)
-        beside = Compared.of(later, chances(both[0], earlier.labels, both[1]))
+        beside = Compared.of(later, Answer.learnt(both[0], earlier.labels, both[1]))
         print(f"{str(way) + ', beside':44}{beside.against(plain)}", flush=True)
     standard = Standard(min(liked, key=lambda way: liked[way]), earlier)
     print(f"the earlier part likes best: {standard.way}")

@@ -57,7 +57,7 @@ def test_one_counterfeit_in_a_hundred_may_be_accepted() -> None:
 
 
 def test_a_doubtful_bag_goes_to_a_person_where_its_price_is_worth_the_minutes() -> None:
-    cheap, dear = spent(np.array([0, 0]), np.array([20.0, 5000.0]), np.array([0.05, 0.05]))
+    cheap, dear = spent(np.zeros(2), np.array([20.0, 5000.0]), np.array([0.05, 0.05]))
     assert cheap == 0.0
     assert dear >= 6 * 0.75
 
