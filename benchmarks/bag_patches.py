@@ -7,7 +7,7 @@ that was taught to read traits of whole photos. Banks hold patches of authentic 
 the trait whose query looks at the photo; the farthest-first choice of them, or a random one. A photo is as odd as
 its farthest patch, or its farthest eight, standardised by view on authentic bags; an item as its two oddest photos. An earlier part of the bags
 teaches a logistic regression, with and without that number beside the score, and says which way of comparing to believe; a later part judges
-all of them. In brackets: standard errors of the difference, of 100 redraws. Decision 76 has the figures.
+all of them. In brackets: standard errors of the difference, of 100 redraws of both parts. Decision 76 has the figures.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ from domains.authentication.features import BRANDS, CATEGORIES, SIDE, encode
 from domains.authentication.synthetic import Stock, photos, stock
 from hallmark.decision.calibrate import rising
 from hallmark.decision.economics import automatic, by_person
+from hallmark.declaration.decision import DecisionCosts, Node
 from hallmark.declaration.domain import load
 from hallmark.features import image
 from hallmark.features.arrays import objects
@@ -337,17 +339,27 @@ def spent(best: Floats, price: Floats, likely: Floats) -> Floats:
 
     best: (n,) the chance of a counterfeit to one who knows all, by which it is counted: a label would add its own luck, and one bag of 20,000 EUR decides then.
     """
+    costs, person = _declared()
+    accepting = automatic(costs, "accept", chance=1.0, price=1.0)
+    minutes = by_person(costs, person, chance=0.0, price=0.0)
+    mistakes = [by_person(costs, person, chance=each, price=1.0) - minutes for each in (0.0, 1.0)]
+
+    def taken(risk: Floats) -> Floats:
+        return accepting * risk * price
+
+    def looked(risk: Floats) -> Floats:
+        return minutes + ((1 - risk) * mistakes[0] + risk * mistakes[1]) * price
+
+    return np.where(taken(likely) <= looked(likely), taken(best), looked(best))
+
+
+@cache
+def _declared() -> tuple[DecisionCosts, Node]:
+    """The domain's costs, and its experts."""
     declared = load("authentication").decision
-    assert declared is not None
-    person, made = declared.nodes["expert"], []
-    for truth, asked, each in zip(best.tolist(), price.tolist(), likely.tolist(), strict=True):
-        taken, looked = (
-            (automatic(declared.costs, "accept", chance=of, price=asked),
-             by_person(declared.costs, person, chance=of, price=asked))
-            for of in (each, truth)
-        )  # fmt: skip
-        made.append(looked[int(taken[0] > taken[1])])
-    return np.array(made)
+    if declared is None:
+        raise SystemExit("expected domains/authentication/domain.yaml to declare a decision, got none")
+    return declared.costs, declared.nodes["expert"]
 
 
 class Compared(NamedTuple):
@@ -356,20 +368,26 @@ class Compared(NamedTuple):
     measures: Floats
 
     @classmethod
-    def of(cls, judged_: Judged, answer: Answer) -> Compared:
-        """The same redraws each time: average precision, log loss, EUR an item, share accepted, and average precision where one trait is altered."""
-        labels, random = judged_.labels, np.random.default_rng(2)
-        costs, one = spent(judged_.best, judged_.price, answer.chance), (judged_.labels == 0) | (judged_.altered == 1)
-        likely, made = answer.score, []
+    def of(cls, earlier: Judged, later: Judged, columns: tuple[Floats, Floats] | None = None) -> Compared:
+        """The same redraws of both parts each time: average precision, log loss, EUR an item, share accepted, and average precision where one trait is altered.
+
+        columns: of the earlier bags, which teach, and of the later; the best possible answer without.
+        """
+        random, made = np.random.default_rng(2), []
         for draw in range(DRAWS + 1):
-            rows = random.integers(0, len(labels), len(labels)) if draw else np.arange(len(labels))
-            few = rows[one[rows]]
+            taught, rows = (
+                random.integers(0, n, n) if draw else np.arange(n) for n in (len(earlier.labels), len(later.labels))
+            )
+            answer = Answer(later.best[rows], later.best[rows])
+            if columns is not None:
+                answer = Answer.learnt(columns[0][taught], earlier.labels[taught], columns[1][rows])
+            labels, few = later.labels[rows], (later.labels[rows] == 0) | (later.altered[rows] == 1)
             made.append((
-                average_precision_score(labels[rows], likely[rows]),
-                log_loss(labels[rows], likely[rows]),
-                costs[rows].mean(),
-                accepted(labels[rows], likely[rows]),
-                average_precision_score(labels[few], likely[few]),
+                average_precision_score(labels, answer.score),
+                log_loss(labels, answer.score),
+                spent(later.best[rows], later.price[rows], answer.chance).mean(),
+                accepted(labels, answer.score),
+                average_precision_score(labels[few], answer.score[few]),
             ))  # fmt: skip
         return cls(np.array(made))
 
@@ -513,11 +531,11 @@ def study(network: PhotoSetNetwork, sizes: Sizes) -> None:
         f"earlier {len(earlier.labels)} bags, {earlier.labels.sum()} counterfeits; later {len(later.labels)}, {later.labels.sum()}; {agree / len(later.shown):.0%} of photos in the view that most of their kind are in"
     )
     logits = [each.seen.logit[:, None].astype(np.float64) for each in (earlier, later)]
-    plain = Compared.of(later, Answer.learnt(logits[0], earlier.labels, logits[1]))
+    plain = Compared.of(earlier, later, (logits[0], logits[1]))
     print(
         f"{'':44}average precision          log loss                  EUR an item             accepted at 1%          precision, one trait"
     )
-    print(f"{'best possible':44}{Compared.of(later, Answer(later.best, later.best)).against(plain)}")
+    print(f"{'best possible':44}{Compared.of(earlier, later).against(plain)}")
     print(f"{'model':44}{plain.against(plain)}")
     liked = {}
     for way in WAYS:
@@ -525,9 +543,9 @@ def study(network: PhotoSetNetwork, sizes: Sizes) -> None:
         odd = [standard.items(each.seen, each.photos[way])[:, None] for each in (earlier, later)]
         both = [np.concatenate(each, 1) for each in zip(logits, odd, strict=True)]
         liked[way] = log_loss(earlier.labels, Answer.learnt(both[0], earlier.labels, both[0]).score)
-        alone = Compared.of(later, Answer.learnt(odd[0], earlier.labels, odd[1]))
+        alone = Compared.of(earlier, later, (odd[0], odd[1]))
         print(f"{str(way) + ', alone':44}{alone.against(plain)}", flush=True)
-        beside = Compared.of(later, Answer.learnt(both[0], earlier.labels, both[1]))
+        beside = Compared.of(earlier, later, (both[0], both[1]))
         print(f"{str(way) + ', beside':44}{beside.against(plain)}", flush=True)
     standard = Standard(min(liked, key=lambda way: liked[way]), earlier)
     print(f"the earlier part likes best: {standard.way}")
