@@ -105,7 +105,7 @@ def _day(day: int, *, seed: int, wave: bool, per_day: int) -> pd.DataFrame:
         "brand": np.array(BRANDS, dtype=object)[bags.brand],
         "category": np.array(CATEGORIES, dtype=object)[bags.category],
         "price": bags.price,
-        "photos": _photos(offered, generator(seed, "photos", day)),
+        "photos": photos(offered, generator(seed, "photos", day)),
         "counterfeit": bags.counterfeit.astype(np.int64),
         "inspected_at": utc(second + delay),
         **{name: measured[:, place] for place, name in enumerate(TRAITS)},
@@ -117,8 +117,8 @@ def _day(day: int, *, seed: int, wave: bool, per_day: int) -> pd.DataFrame:
 _DTYPES: dict[str, Any] = dict.fromkeys(("item_id", "seller_id", "brand", "category", "photos"), object)
 
 
-def _photos(offered: Stock, random: np.random.Generator) -> list[list[bytes]]:
-    """Photos of each item, in the order that they are sent."""
+def photos(offered: Stock, random: np.random.Generator) -> list[list[bytes]]:
+    """Photos of each item as JPEG files, in the order that they are sent; of super-fakes in the light of their studio."""
     bags, made = offered.bags, np.empty(len(offered.views), dtype=object)
     hide = random.integers(0, 64, len(bags))
     for view, name in enumerate(VIEWS):
