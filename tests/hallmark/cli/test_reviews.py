@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -315,3 +316,24 @@ def test_refused_labels_are_told_and_stay(cluster: Cluster, capsys: Capsys, queu
         capsys.readouterr().err.split()
     )
     assert told(capsys, "report")[0]["unsent"] == 1
+
+
+def test_photos_that_nobody_needs_are_deleted_once_that_is_wanted(
+    tmp_path: Path, capsys: Capsys, queue: ReviewQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = {word: hashlib.sha256(word.encode()).hexdigest() for word in ("open", "nobody's")}
+    for word, name in names.items():
+        (folder / name).write_bytes(word.encode())
+        os.utime(folder / name, (0, 0))
+    queue.open(now("bag", evidence={"photos": [{"digest": f"sha256:{names['open']}"}]}))
+    stays = {"bytes": 8, "stays": 1, "bytes_that_stay": 4, "not_ours": 0}
+    assert told(capsys, "gc", "--photos", str(folder), "--dry-run") == [{"goes": 1, **stays}]
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert "nothing was removed" in refused(capsys, "gc", "--photos", str(folder))
+    assert len(list(folder.iterdir())) == 2
+    assert told(capsys, "gc", "--photos", str(folder), "--yes") == [{"went": 1, **stays}]
+    assert [each.name for each in folder.iterdir()] == [names["open"]]
+    assert "at least 1" in refused(capsys, "gc", "--photos", str(folder), "--days", "0", "--yes")
+    assert "expected: a folder" in refused(capsys, "gc", "--photos", str(tmp_path / "none"))
