@@ -25,6 +25,8 @@ from hallmark.render.manifest import Block, manifest
 from hallmark.settings import Settings
 
 DECISION_FILE, REVIEW_FILE = "decision.yaml", "review.yaml"
+SWEEP = "reviews-gc"
+"""By which the pods are known that delete photos of cases."""
 ROUTE = "decision"
 """Below the domain in the path of the gateway's host of models."""
 INITIALIZER = "kserve/storage-initializer:v0.21.0"
@@ -113,6 +115,11 @@ def decision_service(domain: Domain, settings: Settings) -> list[Json]:
         "deadline": found.decision.deadline,
         "name": f"{domain.name}-decision",
         "route": f"/{domain.name}/{ROUTE}",
+        "persons": found.decision.persons,
+        "page": f"/{names.REVIEWS}/{domain.name}",
+        "swept": {"app.kubernetes.io/name": SWEEP, "sidecar.istio.io/inject": "false"},
+        "swept_at": f"{sum(domain.name.encode()) % 60} 3 * * *",
+        "shapes": decision_pods,
         "candidate": candidate
         and {
             "config": f"unit-{sealed.short(candidate.digest)}",
