@@ -574,7 +574,7 @@ def test_the_page_of_reviews_is_reached_by_the_gateway_for_people_of_its_domain_
     }
     assert sidecar.admits(mesh.Request(**mine))
     token: Object = {"issuer": meshes.ISSUER, "claims": {meshes.CLAIM: ["authentication"]}}
-    for other in (
+    others: tuple[Object, ...] = (
         {"headers": {meshes.PROVEN: "fraud"}},
         {"headers": {}},
         {"headers": {}, **token},  # the gateway says who asks; what came by no gateway is nobody
@@ -585,7 +585,8 @@ def test_the_page_of_reviews_is_reached_by_the_gateway_for_people_of_its_domain_
         {"principal": ""},
         {"path": "/reviews/fraud/verdict"},
         {"method": "DELETE"},
-    ):
+    )
+    for other in others:
         assert not sidecar.admits(mesh.Request(**(mine | other))), other
 
 
