@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -167,6 +168,23 @@ def test_the_report_of_two_who_differ(capsys: Capsys) -> None:
 def test_what_cannot_be_done_is_told_in_words(capsys: Capsys, words: tuple[str, ...], said: list[str]) -> None:
     complaint = refused(capsys, *words)
     assert [each for each in said if each not in complaint] == [], complaint
+
+
+def test_on_a_cluster_the_page_waits_for_its_queue_and_elsewhere_it_does_not_begin(
+    capsys: Capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HALLMARK_REVIEWS", f"sqlite:///{tmp_path}/none/queue.db")
+    (tmp_path / "none").write_text("a file where a folder would be")
+    served: list[Starlette] = []
+    monkeypatch.setattr("hallmark.cli.ui.serve", lambda made, **_: served.append(made(lambda: False)))
+    assert "does not answer" in refused(capsys, "page")
+    assert not served
+    assert run("page", "--shared", "--domain", "authentication", "--prefix", "/reviews/authentication") == 0
+    gateway = {"kubeflow-userid": "ana", "x-hallmark-domains": "authentication"}
+    with serving(served[0]) as address:
+        assert httpx.get(f"{address}/healthz", trust_env=False).status_code == 200
+        told = httpx.get(f"{address}/reviews/authentication/", headers=gateway, trust_env=False)
+    assert told.status_code == 503 and "does not answer" in told.text
 
 
 def test_lines_that_are_no_cases_are_named_and_none_is_opened(
