@@ -110,7 +110,11 @@ def decision_service(domain: Domain, settings: Settings) -> list[Json]:
     if found is None:
         return []
     candidate = _sealed(domain, settings, unit.CANDIDATE)
+    shown = _shown(domain, settings) if found.decision.persons else None
     values = {
+        "pictures": shown.storage_uri if shown else "",
+        "pictures_digest": shown.digest if shown else "",
+        "initializer": INITIALIZER,
         "addresses": addresses(domain, found),
         "deadline": found.decision.deadline,
         "name": f"{domain.name}-decision",
@@ -130,6 +134,14 @@ def decision_service(domain: Domain, settings: Settings) -> list[Json]:
     }
     config = f"unit-{sealed.short(found.digest)}"
     return _objects("decision", domain, "decision", config, found.digest, _texts(domain, settings, unit.FOLDER), values)
+
+
+def _shown(domain: Domain, settings: Settings) -> Target | None:
+    """The released version whose references people are shown beside an item: that which the reviewer is shown; None where it is shown none."""
+    node = reviewer(domain)
+    if node is None or node.prompt is None or not (settings.prompts / node.prompt / prompts.FILE).is_file():
+        return None
+    return _referred(domain, node, prompts.load(settings.prompts, node.prompt).prompt, settings)
 
 
 def address(domain: Domain, service: str) -> str:

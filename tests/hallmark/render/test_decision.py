@@ -160,9 +160,18 @@ def test_the_reviewer_is_shown_the_references_of_the_version_that_is_asked_for_t
     assert shown() == (two.storage_uri, two.digest)
     sealed_unit(settings, digest=one.digest)
     assert shown() == (one.storage_uri, one.digest), "by the unit: another version's answers count as none"
+    decides = written(decision.decision_service(domain, settings))["StatefulSet"]
+    (fetched,) = decides["spec"]["template"]["spec"]["initContainers"]
+    env = {each["name"]: each.get("value") for each in container(decides)["env"]}
+    assert (fetched["args"][0], env["HALLMARK_REFERENCES_DIGEST"]) == shown(), "people see what the reviewer saw"
+    (mount,) = [each for each in container(decides)["volumeMounts"] if each["mountPath"] == flags(decides)["crops"]]
+    assert mount["name"] == fetched["volumeMounts"][0]["name"] and mount["readOnly"]
+    assert decides["metadata"]["labels"][names.SHOWS] == "references", "by which a cluster names its bucket"
     here = one.model_copy(update={"storage_uri": "pvc://models/m-1"})
     release.write(DOMAIN, Release(stable=here), settings)
     assert shown()[1] is None, "only KServe fetches from the local cluster's volume"
+    decides = written(decision.decision_service(domain, settings))["StatefulSet"]
+    assert "crops" not in flags(decides) and names.SHOWS not in decides["metadata"]["labels"]
 
 
 def test_another_domains_unit_is_refused(settings: Settings) -> None:
