@@ -16,7 +16,7 @@ RUN python requirements training networks features iceberg kafka retrieval > wan
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
 FROM builder AS serving-packages
-RUN python requirements serving retrieval collections > wanted.txt \
+RUN python requirements serving retrieval collections reviews > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
 FROM builder AS drift-packages

@@ -16,7 +16,7 @@ from hallmark import people
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say
 from hallmark.cli.options import NoOpen, Port, Why, declaration
-from hallmark.errors import DeclarationError, NotFound
+from hallmark.errors import DeclarationError, NotFound, Refused
 from hallmark.extras import not_installed
 from hallmark.settings import Settings
 
@@ -39,6 +39,12 @@ As = Annotated[
     typer.Option("--as", metavar="PERSON", help="Who you are; default: this machine's account.", show_default=False),
 ]
 Domain = Annotated[str, typer.Option("--domain", help="Only cases of this domain; default: all.", show_default=False)]
+Photos = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that the cases' photos lie below; default: reviews/photos in the state folder.", show_default=False
+    ),
+]
 Token = Annotated[str, typer.Argument(help="The token that `hallmark reviews next` gave.", show_default=False)]
 
 
@@ -238,9 +244,10 @@ def export(
     """Write verdicts for other programs: Label Studio's JSON, or JSON lines with a label a line."""
     from hallmark.files import replace
     from hallmark.reviews import label_events, label_studio
+    from hallmark.reviews.photos import name
 
     def address(photo: Photo) -> str:
-        return photos_at + quote(photo.path or photo.digest.removeprefix("sha256:"))
+        return photos_at + quote(name(photo))
 
     if form not in ("label-studio", "labels"):
         raise DeclarationError("--format is neither", expected="label-studio or labels", got=form)
@@ -310,13 +317,7 @@ def send(
 def page(
     who: As = "",
     domain: Domain = "",
-    photos: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that the cases' photos lie below; default: reviews/photos in the state folder.",
-            show_default=False,
-        ),
-    ] = None,
+    photos: Photos = None,
     port: Port = PORT,
     no_open: NoOpen = False,
     shared: Annotated[
@@ -344,11 +345,10 @@ def page(
         )
     prefix = path_of(prefix)
     settings = Settings.load()
-    folder = photos or settings.state / "reviews" / "photos"
-    if photos and not photos.is_dir():
-        raise NotFound("the folder of photos is not there", expected="a folder", got=str(photos))
+    folder = _photos(photos, settings)
     with _queue(settings) as queue:
-        queue.counts()
+        if not shared:  # on a cluster it says so to whoever asks, until the queue is back
+            queue.counts()
         site = made(
             queue,
             photos=folder,
@@ -358,6 +358,51 @@ def page(
             prefix=prefix,
         )
         serve(lambda _: site, port=port, shared=shared, prefix=prefix, open_it=not no_open)
+
+
+@app.command(epilog="Example: hallmark reviews gc --photos /data/photos --days 90 --dry-run")
+def gc(
+    photos: Photos = None,
+    days: Annotated[
+        float,
+        typer.Option(
+            help="A photo stays so long after its case was decided, and after its file was last used; at least 1."
+        ),
+    ] = 90.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: Output = Format.table,
+) -> None:
+    """Delete photos that a decision's service kept and that no case needs any more: none that is open, none decided lately.
+
+    The service may go on meanwhile. What a run that was killed left is finished by the next.
+    """
+    from hallmark.reviews import retention
+
+    settings = Settings.load()
+    with _queue(settings) as queue:
+        found = retention.look(_photos(photos, settings), queue, days=days, where=settings.reviews)
+    files, size = (len(found.goes), found.size)
+    agreed = bool(files) and not dry_run
+    if (
+        agreed
+        and not yes
+        and not typer.confirm(f"Delete {files} photos, {size / 1e6:.1f} MB? This cannot be undone", err=True)
+    ):
+        raise Refused("nothing was removed", expected="yes, or --yes", got="no")
+    if agreed:
+        files, size = retention.carry_out(found)
+    row = {"goes" if dry_run else "went": files, "bytes": size, "stays": found.kept, "bytes that stay": found.kept_size}
+    emit([{**row, "not ours": found.others}], output)
+    if dry_run:
+        say("nothing was changed")
+
+
+def _photos(given: Path | None, settings: Settings) -> Path:
+    """The folder of photos of cases."""
+    if given and not given.is_dir():
+        raise NotFound("the folder of photos is not there", expected="a folder", got=str(given))
+    return given or settings.state / "reviews" / "photos"
 
 
 def _tell(claim: Claim, output: Format) -> None:

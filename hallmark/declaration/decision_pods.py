@@ -24,6 +24,10 @@ class PodShape(NamedTuple):
 
 DECISION = PodShape(replicas=1, surge=0, cpu="1", memory="1Gi")
 """One: it counts the experts' minutes, and two would each count all of them."""
+PAGE = PodShape(replicas=1, surge=0, cpu="100m", memory="512Mi")
+"""The page that people work on, in the decision's pod."""
+SWEEP = PodShape(replicas=1, surge=0, cpu="100m", memory="512Mi")
+"""What deletes photos of cases that nobody needs any more, once a day."""
 REVIEWER = PodShape(replicas=2, surge=1, cpu="500m", memory="512Mi")
 
 
@@ -34,4 +38,5 @@ def of(domain: Domain) -> dict[str, PodShape]:
     asked = domain.reviewer is not None and any(
         node.kind == "reviewer" and node.prompt for node in domain.decision.nodes.values()
     )
-    return {"decision": DECISION, **({"reviewer's service": REVIEWER} if asked else {})}
+    person = {"page of reviews": PAGE, "deletion of photos": SWEEP} if domain.decision.persons else {}
+    return {"decision": DECISION, **person, **({"reviewer's service": REVIEWER} if asked else {})}

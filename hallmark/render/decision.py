@@ -25,6 +25,8 @@ from hallmark.render.manifest import Block, manifest
 from hallmark.settings import Settings
 
 DECISION_FILE, REVIEW_FILE = "decision.yaml", "review.yaml"
+SWEEP = "reviews-gc"
+"""By which the pods are known that delete photos of cases."""
 ROUTE = "decision"
 """Below the domain in the path of the gateway's host of models."""
 INITIALIZER = "kserve/storage-initializer:v0.21.0"
@@ -71,23 +73,8 @@ def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
     node = reviewer(domain)
     if node is None or node.prompt is None or domain.reviewer is None:
         return []
-    found: dict[str, tuple[Prompt, dict[str, str]]] = {
-        each.digest: (each.prompt, unit_prompts.texts(domain.name, settings, each.digest))
-        for each in unit_prompts.served(domain.name, settings)
-    }
-    if not found:
-        if not (settings.prompts / node.prompt / prompts.FILE).is_file():
-            return []  # which lint tells: HM766
-        whole = prompts.load(settings.prompts, node.prompt)
-        texts = sealed.texts(whole)
-        index = sealed.manifest(texts)
-        found[digest_text(index)] = (
-            whole.prompt,
-            {
-                unit.MANIFEST: index,
-                **{each: texts[each] for each in unit_prompts.FILES if each in texts},
-            },
-        )
+    if not (found := _prompts(domain, node, settings)):
+        return []  # which lint tells: HM766
     asked = [prompt for prompt, _ in found.values()]
     version = _referred(domain, node, asked, settings)
     values = {
@@ -99,6 +86,19 @@ def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
         "initializer": INITIALIZER,
     }
     return _objects("review", domain, "reviewer", values)
+
+
+def _prompts(domain: Domain, node: Node, settings: Settings) -> dict[str, tuple[Prompt, dict[str, str]]]:
+    """The prompts that a reviewer is asked by, by digest, each with its files: those that the domain's units name, or the checkout's until one is sealed."""
+    if found := unit_prompts.served(domain.name, settings):
+        return {each.digest: (each.prompt, unit_prompts.texts(domain.name, settings, each.digest)) for each in found}
+    if node.prompt is None or not (settings.prompts / node.prompt / prompts.FILE).is_file():
+        return {}
+    whole = prompts.load(settings.prompts, node.prompt)
+    texts = sealed.texts(whole)
+    index = sealed.manifest(texts)
+    files = {unit.MANIFEST: index, **{each: texts[each] for each in unit_prompts.FILES if each in texts}}
+    return {digest_text(index): (whole.prompt, files)}
 
 
 def _referred(domain: Domain, node: Node, asked: Sequence[Prompt], settings: Settings) -> Target | None:
@@ -126,14 +126,23 @@ def decision_service(domain: Domain, settings: Settings) -> list[Json]:
     if found is None:
         return []
     candidate = _sealed(domain, settings, unit.CANDIDATE)
+    shown = _shown(domain, settings) if found.decision.persons else None
     values = {
         "config": f"unit-{sealed.short(found.digest)}",
         "digest": found.digest,
         "files": _texts(domain, settings, unit.FOLDER),
+        "pictures": shown.storage_uri if shown else "",
+        "pictures_digest": shown.digest if shown else "",
+        "initializer": INITIALIZER,
         "addresses": addresses(domain, found),
         "deadline": found.decision.deadline,
         "name": f"{domain.name}-decision",
         "route": f"/{domain.name}/{ROUTE}",
+        "persons": found.decision.persons,
+        "page": f"/{names.REVIEWS}/{domain.name}",
+        "swept": {"app.kubernetes.io/name": SWEEP, "sidecar.istio.io/inject": "false"},
+        "swept_at": f"{sum(domain.name.encode()) % 60} 3 * * *",
+        "shapes": decision_pods,
         "candidate": candidate
         and {
             "config": f"unit-{sealed.short(candidate.digest)}",
@@ -143,6 +152,14 @@ def decision_service(domain: Domain, settings: Settings) -> list[Json]:
         },
     }
     return _objects("decision", domain, "decision", values)
+
+
+def _shown(domain: Domain, settings: Settings) -> Target | None:
+    """The released version whose references people are shown beside an item: that which the reviewer is shown; None where it is shown none."""
+    node = reviewer(domain)
+    if node is None:
+        return None
+    return _referred(domain, node, [prompt for prompt, _ in _prompts(domain, node, settings).values()], settings)
 
 
 def address(domain: Domain, service: str) -> str:

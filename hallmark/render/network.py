@@ -31,6 +31,8 @@ STREAM_METRICS = 9100
 """The feature stream, where Prometheus reads."""
 REVIEWER = 8000
 """vLLM, in an LLMInferenceService's pods."""
+REVIEWS = 8422
+"""The page of reviews, beside the decision, where the gateway brings people."""
 POSTGRES = 5432
 """The queue of cases for people, among the data stores."""
 DOORS = (HTTP, QUEUE, QUEUE_H2)

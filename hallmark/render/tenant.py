@@ -47,6 +47,7 @@ def objects(domain: Domain, declared: Sequence[Domain]) -> list[Object]:
         "labels": names.labels(domain.name),
         "called": [other.name for other in declared if domain.name in other.serving.callers],
         "decides": {part: decision.pods(domain, part) for part in ("decision", "reviewer")},
+        "swept": decision.SWEEP,
         "reviewed": decision.reviewer(domain) is not None,
         "burst": lambda quantity: _times(quantity, BURST),
         **{"names": names, "network": network, "mesh": mesh, "features": features, "parity": parity},

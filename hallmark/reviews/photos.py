@@ -21,10 +21,15 @@ class PhotoBytes(NamedTuple):
     kind: str
 
 
+def name(photo: Photo) -> str:
+    """Its file below the folder of photos."""
+    return photo.path or photo.digest.removeprefix("sha256:")
+
+
 def read(photo: Photo, folder: Path) -> PhotoBytes:
     """The photo; one with a digest is the very one that was judged. `NotFound` where there is none, `Conflict` where it is another."""
     root = folder.resolve()
-    path = (root / (photo.path or photo.digest.removeprefix("sha256:"))).resolve()
+    path = (root / name(photo)).resolve()
     try:
         if not path.is_relative_to(root) or not path.is_file() or path.stat().st_size > LARGEST:
             raise FileNotFoundError

@@ -331,6 +331,26 @@ class ReviewQueue:
         names = ("number", "at", "case", "round", "what", "who", "told")
         return [Event.model_validate({**dict(zip(names, row, strict=True)), "at": _time(row[1])}) for row in rows]
 
+    def kept(self, *, since: float) -> Iterator[Case]:
+        """Cases that somebody may still look at: open, with a verdict that is not settled, or with one that was given since (seconds of the epoch)."""
+        now, after = self._clock(), ""
+        while True:
+            with self._database.transaction() as session:
+                self._tidy(session, now)
+                rows = session.all(
+                    "SELECT c.id, CASE WHEN EXISTS (SELECT 1 FROM reviews AS r WHERE r.case_id = c.id AND r.state <> 'judged')"  # noqa: S608
+                    " OR EXISTS (SELECT 1 FROM verdicts AS v WHERE v.case_id = c.id AND v.undone IS NULL AND (v.settled = 0 OR v.at >= :since))"
+                    f" THEN c.body END FROM (SELECT id, body FROM cases WHERE id > :after ORDER BY id LIMIT {_PAGE}) AS c ORDER BY c.id",
+                    after=after,
+                    since=since,
+                )
+            for _, body in rows:
+                if body is not None:
+                    yield Case.model_validate_json(body)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
     def held(self, who: str, *, domains: Collection[str] | None = None) -> Claim | None:
         """The case that a person has now."""
         person, now = _person(who), self._clock()

@@ -20,11 +20,12 @@ from hallmark import names
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
-from hallmark.render import inferenceservice
+from hallmark.render import decision, inferenceservice
 from hallmark.render.kustomization import kustomization
 from hallmark.render.manifest import manifest
 from hallmark.settings import Settings
 from tests import strict
+from tests.hallmark.render import deciding
 from tests.hallmark.training.fake_trainer import missing
 
 Object = dict[str, Any]
@@ -50,7 +51,7 @@ def platform(cluster: str) -> tuple[Object, ...]:
 
 @functools.cache
 def tenant(cluster: str, domain: str) -> tuple[Object, ...]:
-    """The ApplicationSet's build of inference_services/<domain> on that cluster, with a release, so that a model is among it."""
+    """The ApplicationSet's build of inference_services/<domain> on that cluster, with a release and a release unit, so that a model and what decides are among it."""
     folder = _checkout() / "inference_services" / domain
     (template,) = [each for each in platform(cluster) if each["kind"] == "ApplicationSet"]
     source = template["spec"]["template"]["spec"]["source"]
@@ -155,9 +156,15 @@ def _checkout() -> Path:
         for path in (ROOT / "inference_services" / domain).glob("*.yaml"):
             if path.name != "release.yaml":
                 shutil.copy(path, place)
+        if declared(domain).decision:
+            (decides := folder / "decides" / domain).mkdir(parents=True)
+            found = deciding.decides(decides)
+            (place / decision.DECISION_FILE).write_text(manifest(found, source="a test"), encoding="utf-8")
         served = inferenceservice.objects(declared(domain), release(domain))
         (place / inferenceservice.FILE).write_text(manifest(served, source="a test"), encoding="utf-8")
         resources = yaml.safe_load((place / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
-        wanted = dict.fromkeys([*resources, inferenceservice.FILE])
+        wanted = dict.fromkeys(
+            [*resources, *(path.name for path in place.glob(decision.DECISION_FILE)), inferenceservice.FILE]
+        )
         (place / "kustomization.yaml").write_text(yaml.safe_dump(kustomization(list(wanted))), encoding="utf-8")
     return folder

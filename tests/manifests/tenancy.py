@@ -53,7 +53,7 @@ RESOURCES = {
     "argoproj.io": ("workflows", "workflowtaskresults"),
 }
 RUNS = {"pipelines.kubeflow.org": ("pipelines", "pipelineversions", "experiments", "runs", "jobs", "visualizations")}
-ACCOUNTS = (names.PIPELINE, names.PREDICTOR, names.PARITY, "default", "default-editor", "default-viewer")
+ACCOUNTS = (names.PIPELINE, names.PREDICTOR, names.PARITY, names.REVIEWS, "default", "default-editor", "default-viewer")
 EVENTS = f"{names.FEATURES}/offline"
 """The one address that domains share: what below it each may read, tests/terraform/test_features.py says."""
 READ = ("/metrics", "/healthz", "/verdict", "/v2", "/openapi.json")
@@ -123,6 +123,7 @@ def pods(domain: str) -> Mapping[str, Pod]:
         "parity": {"app.kubernetes.io/name": names.PARITY},
         "reviewer": {"app.kubernetes.io/part-of": "llminferenceservice"},
         "decision": {names.DECIDES: domain, "app.kubernetes.io/name": f"{domain}-decision"},
+        "sweep": {"app.kubernetes.io/name": "reviews-gc"},
         "review": {names.DECIDES: domain, "app.kubernetes.io/name": f"{domain}-reviewer"},
         "other": {},
     }

@@ -210,6 +210,37 @@ def test_the_page_is_told_the_domains_of_the_token_and_nothing_that_a_client_say
     assert encoded.json()["headers"]["x-hallmark-domains"] == "fraud"
 
 
+def test_a_page_of_reviews_is_told_who_asks_and_one_domain_that_they_have(gateway: str, issuer: Issuer) -> None:
+    forged = {
+        "x-hallmark-domains": "pricing",
+        "x-hallmark-domain": "pricing",
+        "kubeflow-userid": "boss@marketplace.example",
+        "cookie": "_oauth2_proxy=secret",
+    }
+    mine = issuer.token("fraud", "search", subject="ana")
+    for path in ("/reviews/fraud", "/reviews/fraud/", "/reviews/fraud/photo/k/photo/0?domain=pricing"):
+        sent = ask(gateway, path, mine, headers=forged).json()["headers"]
+        assert (sent["x-hallmark-domains"], sent["x-hallmark-domain"]) == ("fraud", "fraud"), (
+            "of two, the one asked for"
+        )
+        assert sent["kubeflow-userid"] == "ana@marketplace.example"
+        assert not {"authorization", "cookie"} & set(sent)
+        assert ask(gateway, path, headers=forged).status_code == 403, "nobody"
+    posted = ask(gateway, "/reviews/search/verdict", mine, headers=forged, content=b"{}").json()["headers"]
+    assert posted["x-hallmark-domains"] == "search"
+    others = (
+        "/reviews/pricing/",
+        "/reviews/pricing/verdict",
+        "/reviews/",
+        "/reviews",
+        "/reviews//pricing/",
+        "/reviewsfraud",
+    )
+    for path in (*others, "/reviews/frau%64x/", "/reviews/fraud,pricing/", "/reviews/fraud%2f../pricing/"):
+        assert ask(gateway, path, mine, headers=forged).status_code in (400, 403), path
+    assert raw(gateway, "/reviews/fraud/../pricing/", mine)[0] == 403, "by the path that the route is chosen by"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "workspace", "status"),
     [

@@ -75,11 +75,13 @@ def shadowed(theirs: Object) -> Object:
     )
 
 
-def decided() -> Object:
-    """The route that is rendered for a decision, as it would be for this domain."""
+def decided(host: str) -> list[Object]:
+    """The routes that are rendered for a decision and its page of reviews, as they would be for this domain on a cluster of this host."""
     with tempfile.TemporaryDirectory() as folder:
-        (route,) = [each for each in decides(Path(folder)) if each["kind"] == "HTTPRoute"]
-    return dict(json.loads(json.dumps(route).replace("authentication", DOMAIN)))
+        found = [each for each in decides(Path(folder)) if each["kind"] in ("HTTPRoute", "VirtualService")]
+    assert len(found) == 2
+    text = json.dumps(found).replace("authentication", DOMAIN).replace(names.HOST, host)
+    return list(json.loads(text))
 
 
 @cache
@@ -87,7 +89,7 @@ def made(mode: str) -> tuple[Object, ...]:
     """The routes of one service and of a decision in a mode; in Knative mode also those by the tag that a canary's traffic has."""
     text = (CASES / f"{mode}-routes.yaml").read_text(encoding="utf-8")
     found = [each for each in yaml.safe_load_all(text) if each]
-    found.append(decided())
+    found += decided(STANDARD if mode == "standard" else HOST)
     if mode == "standard":
         found.append(shadowed(found[0]))
     if mode == "knative":
@@ -138,10 +140,8 @@ def standard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def ways(mode: str) -> list[tuple[int, Place]]:
-    """Every way to a model, by the port that it is at."""
-    if mode == "standard":
-        return [(PORT, each) for each in routes.places([*platform("staging"), *made(mode)])]
-    every = [*platform("dev"), *made(mode)]
+    """Every way to a model and to a page of reviews, by the port that it is at."""
+    every = [*platform("staging" if mode == "standard" else "dev"), *made(mode)]
     found = [(PORT, each) for each in routes.places(every, routes.WORLD) if each.owner.startswith(f"{DOMAIN}/")]
     found += [(PORT, each) for each in routes.places(every)]
     return found + [(LOCAL, each) for each in routes.places(every, routes.LOCAL) if each.owner.startswith(f"{DOMAIN}/")]

@@ -558,6 +558,49 @@ def test_a_decision_asks_its_own_nodes_and_is_asked_by_the_gateway(world: World)
         assert sidecar.admits(asked) is admitted
 
 
+def test_the_page_of_reviews_is_reached_by_the_gateway_for_people_of_its_domain_alone(world: World) -> None:
+    own = pods("authentication")
+    askers = {kind for kind, pod in own.items() if world.network.passes(pod, own["decision"], network.REVIEWS)}
+    assert not askers and world.network.passes(GATEWAY, own["decision"], network.REVIEWS)
+    for source in (PROMETHEUS, WATCH, *pods("fraud").values(), Pod.outside("10.0.64.9")):
+        assert not world.network.passes(source, own["decision"], network.REVIEWS)
+    sidecar = mesh.Sidecar(world.objects["authentication"], own["decision"])
+    assert sidecar.mode(network.REVIEWS) == "STRICT"
+    mine: Object = {
+        "port": network.REVIEWS,
+        "path": "/reviews/authentication/verdict",
+        "principal": meshes.GATEWAY,
+        "headers": {meshes.PROVEN: "authentication"},
+    }
+    assert sidecar.admits(mesh.Request(**mine))
+    token: Object = {"issuer": meshes.ISSUER, "claims": {meshes.CLAIM: ["authentication"]}}
+    others: tuple[Object, ...] = (
+        {"headers": {meshes.PROVEN: "fraud"}},
+        {"headers": {}},
+        {"headers": {}, **token},  # the gateway says who asks; what came by no gateway is nobody
+        {"principal": meshes.ACTIVATOR},
+        {"principal": meshes.WATCH},
+        {"principal": "cluster.local/ns/fraud/sa/predictor"},
+        {"principal": "cluster.local/ns/authentication/sa/predictor"},
+        {"principal": ""},
+        {"path": "/reviews/fraud/verdict"},
+        {"method": "DELETE"},
+    )
+    for other in others:
+        assert not sidecar.admits(mesh.Request(**(mine | other))), other
+
+
+def test_what_deletes_photos_reaches_the_queue_and_nothing_else(world: World) -> None:
+    sweep = pods("authentication")["sweep"]
+    assert world.network.passes(sweep, Pod.outside("10.0.192.9"), network.POSTGRES)
+    assert not world.network.passes(sweep, Pod.outside("10.0.192.9"), network.VALKEY)
+    assert not world.network.passes(pods("fraud")["sweep"], Pod.outside("10.0.192.9"), network.POSTGRES)
+    for domain in world.objects:
+        for kind, pod in pods(domain).items():
+            assert not world.network.passes(pod, sweep, network.REVIEWS), (domain, kind)
+            assert not world.network.passes(sweep, pod, network.HTTP), (domain, kind)
+
+
 def _ask(world: World, domain: str, **request: object) -> bool:
     wanted: Object = {"port": network.QUEUE, "path": f"/v2/models/{domain}/infer"} | request
     return mesh.Sidecar(world.objects[domain], pods(domain)["predictor"]).admits(mesh.Request(**wanted))

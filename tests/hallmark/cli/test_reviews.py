@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -168,6 +170,23 @@ def test_what_cannot_be_done_is_told_in_words(capsys: Capsys, words: tuple[str, 
     assert [each for each in said if each not in complaint] == [], complaint
 
 
+def test_on_a_cluster_the_page_waits_for_its_queue_and_elsewhere_it_does_not_begin(
+    capsys: Capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HALLMARK_REVIEWS", f"sqlite:///{tmp_path}/none/queue.db")
+    (tmp_path / "none").write_text("a file where a folder would be")
+    served: list[Starlette] = []
+    monkeypatch.setattr("hallmark.cli.ui.serve", lambda made, **_: served.append(made(lambda: False)))
+    assert "does not answer" in refused(capsys, "page")
+    assert not served
+    assert run("page", "--shared", "--domain", "authentication", "--prefix", "/reviews/authentication") == 0
+    gateway = {"kubeflow-userid": "ana", "x-hallmark-domains": "authentication"}
+    with serving(served[0]) as address:
+        assert httpx.get(f"{address}/healthz", trust_env=False).status_code == 200
+        told = httpx.get(f"{address}/reviews/authentication/", headers=gateway, trust_env=False)
+    assert told.status_code == 503 and "does not answer" in told.text
+
+
 def test_lines_that_are_no_cases_are_named_and_none_is_opened(
     capsys: Capsys, monkeypatch: pytest.MonkeyPatch, queue: ReviewQueue
 ) -> None:
@@ -315,3 +334,24 @@ def test_refused_labels_are_told_and_stay(cluster: Cluster, capsys: Capsys, queu
         capsys.readouterr().err.split()
     )
     assert told(capsys, "report")[0]["unsent"] == 1
+
+
+def test_photos_that_nobody_needs_are_deleted_once_that_is_wanted(
+    tmp_path: Path, capsys: Capsys, queue: ReviewQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = {word: hashlib.sha256(word.encode()).hexdigest() for word in ("open", "nobody's")}
+    for word, name in names.items():
+        (folder / name).write_bytes(word.encode())
+        os.utime(folder / name, (0, 0))
+    queue.open(now("bag", evidence={"photos": [{"digest": f"sha256:{names['open']}"}]}))
+    stays = {"bytes": 8, "stays": 1, "bytes_that_stay": 4, "not_ours": 0}
+    assert told(capsys, "gc", "--photos", str(folder), "--dry-run") == [{"goes": 1, **stays}]
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert "nothing was removed" in refused(capsys, "gc", "--photos", str(folder))
+    assert len(list(folder.iterdir())) == 2
+    assert told(capsys, "gc", "--photos", str(folder), "--yes") == [{"went": 1, **stays}]
+    assert [each.name for each in folder.iterdir()] == [names["open"]]
+    assert "at least 1" in refused(capsys, "gc", "--photos", str(folder), "--days", "0", "--yes")
+    assert "expected: a folder" in refused(capsys, "gc", "--photos", str(tmp_path / "none"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hallmark import names
+from hallmark.artifacts import release
+from hallmark.artifacts.release import Release, Target
 from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import unit
 from hallmark.decision.record import Part
@@ -48,8 +51,10 @@ def sealed_unit(
 
 
 def decides(folder: Path) -> list[dict[str, Any]]:
-    """The objects of a service that decides, with a candidate."""
+    """The objects of a service that decides by the released version, with a candidate."""
     settings = checkout(folder)
-    sealed_unit(settings)
+    stable = Target(version=1, storageUri=names.storage(DOMAIN, "models", "1") + "/", digest=f"sha256:{1:064}")
+    release.write(DOMAIN, Release(stable=stable), settings)
+    sealed_unit(settings, digest=stable.digest)
     sealed_unit(settings, folder=unit.CANDIDATE, version="2")
     return decision.decision_service(domains.load(DOMAIN, settings), settings)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from hallmark import names
 from hallmark.artifacts import release
 from hallmark.artifacts.release import Release, Target
 from hallmark.decision import unit
@@ -21,7 +24,7 @@ from hallmark.lint import judge
 from hallmark.lint.objects import ClusterOptions
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
-from hallmark.render import decision
+from hallmark.render import decision, network, tenant
 from hallmark.render.manifest import manifest
 from hallmark.settings import Settings
 from tests.hallmark.render.deciding import DOMAIN, ROOT, checkout, decides, sealed_unit
@@ -36,8 +39,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def written(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The objects as the file gives them back, by kind."""
-    return {each["kind"]: each for each in yaml.safe_load_all(manifest(objects, source="a test"))}
+    """The objects as the file gives them back, by kind, the first of each."""
+    found = list(yaml.safe_load_all(manifest(objects, source="a test")))
+    return {each["kind"]: each for each in reversed(found)}
 
 
 def data(config: dict[str, Any], folder: Path) -> Path:
@@ -48,13 +52,26 @@ def data(config: dict[str, Any], folder: Path) -> Path:
     return folder
 
 
-def container(workload: dict[str, Any]) -> dict[str, Any]:
-    (found,) = workload["spec"]["template"]["spec"]["containers"]
-    return dict(found)
+def container(workload: dict[str, Any], name: str = "") -> dict[str, Any]:
+    """The one of a name, or the one that is no page beside it."""
+    found = workload["spec"]["template"]["spec"]["containers"]
+    (only,) = [each for each in found if (each["name"] == name if name else each["name"] != "page")]
+    return dict(only)
 
 
-def flags(workload: dict[str, Any]) -> dict[str, str]:
-    return dict(each.removeprefix("--").partition("=")[::2] for each in container(workload)["args"])
+def flags(workload: dict[str, Any], name: str = "") -> dict[str, str]:
+    return dict(each.removeprefix("--").partition("=")[::2] for each in container(workload, name)["args"])
+
+
+def reviewed(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What people work with of the decision's objects, by kind; its photos are in the StatefulSet."""
+    sealed_unit(settings)
+    objects = decision.decision_service(domains.load(DOMAIN, settings), settings)
+    return {each["kind"]: each for each in objects}
+
+
+def cronjobs_pod(job: dict[str, Any]) -> dict[str, Any]:
+    return {"spec": job["spec"]["jobTemplate"]["spec"]}
 
 
 def test_the_prompt_arrives_as_it_was_sealed_and_a_change_of_it_leaves_the_gpu_alone(
@@ -86,22 +103,21 @@ def test_the_prompt_arrives_as_it_was_sealed_and_a_change_of_it_leaves_the_gpu_a
     assert reviewer.objects(domain) == before
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "CronJob"])
 def test_pods_are_restricted(settings: Settings, kind: str) -> None:
     sealed_unit(settings)
     domain = domains.load(DOMAIN, settings)
     objects = [*decision.reviewer_service(domain, settings), *decision.decision_service(domain, settings)]
-    (workload,) = [each for each in objects if each["kind"] == kind]
+    (workload,) = [cronjobs_pod(each) if kind == "CronJob" else each for each in objects if each["kind"] == kind]
     spec = workload["spec"]["template"]["spec"]
-    assert spec["automountServiceAccountToken"] is False and spec["serviceAccountName"] == "predictor"
+    account = names.REVIEWS if kind == "CronJob" else names.PREDICTOR
+    assert spec["automountServiceAccountToken"] is False and spec["serviceAccountName"] == account
     for each in (*spec["containers"], *spec.get("initContainers", [])):
         context = each["securityContext"]
         assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"]
         assert context["capabilities"] == {"drop": ["ALL"]} and each["resources"]["limits"]
-    assert (
-        workload["spec"]["selector"]["matchLabels"].items()
-        <= workload["spec"]["template"]["metadata"]["labels"].items()
-    )
+    selected = workload["spec"].get("selector", {}).get("matchLabels", {})
+    assert selected.items() <= workload["spec"]["template"]["metadata"]["labels"].items()
 
 
 def test_nothing_decides_before_a_unit_is_there_and_then_by_its_digest(settings: Settings, tmp_path: Path) -> None:
@@ -144,9 +160,18 @@ def test_the_reviewer_is_shown_the_references_of_the_version_that_is_asked_for_t
     assert shown() == (two.storage_uri, two.digest)
     sealed_unit(settings, digest=one.digest)
     assert shown() == (one.storage_uri, one.digest), "by the unit: another version's answers count as none"
+    decides = written(decision.decision_service(domain, settings))["StatefulSet"]
+    (fetched,) = decides["spec"]["template"]["spec"]["initContainers"]
+    env = {each["name"]: each.get("value") for each in container(decides)["env"]}
+    assert (fetched["args"][0], env["HALLMARK_REFERENCES_DIGEST"]) == shown(), "people see what the reviewer saw"
+    (mount,) = [each for each in container(decides)["volumeMounts"] if each["mountPath"] == flags(decides)["crops"]]
+    assert mount["name"] == fetched["volumeMounts"][0]["name"] and mount["readOnly"]
+    assert decides["metadata"]["labels"][names.SHOWS] == "references", "by which a cluster names its bucket"
     here = one.model_copy(update={"storage_uri": "pvc://models/m-1"})
     release.write(DOMAIN, Release(stable=here), settings)
     assert shown()[1] is None, "only KServe fetches from the local cluster's volume"
+    decides = written(decision.decision_service(domain, settings))["StatefulSet"]
+    assert "crops" not in flags(decides) and names.SHOWS not in decides["metadata"]["labels"]
 
 
 def test_another_domains_unit_is_refused(settings: Settings) -> None:
@@ -180,7 +205,11 @@ def test_a_candidate_is_rendered_beside_the_unit_that_decides_and_arrives_as_it_
         unit.read(data(config, tmp_path / f"mounted-{at}"), expected=digests[at]) for at, config in enumerate(configs)
     ]
     assert [each.parts["view"].version for each in read] == ["1", "2"]
-    volumes = {each["name"]: each["configMap"]["name"] for each in workload["spec"]["template"]["spec"]["volumes"]}
+    volumes = {
+        each["name"]: each["configMap"]["name"]
+        for each in workload["spec"]["template"]["spec"]["volumes"]
+        if "configMap" in each
+    }
     assert volumes == {
         name: config["metadata"]["name"] for name, config in zip(("unit", "candidate"), configs, strict=True)
     }
@@ -202,12 +231,99 @@ def test_a_route_leads_from_the_shared_gateway_to_the_decision(tmp_path: Path) -
     assert list(validator("gateway.networking.k8s.io", "HTTPRoute", "v1").iter_errors(route)) == []
     (rule,) = route["spec"]["rules"]
     assert rule["matches"][0]["path"] == {"type": "PathPrefix", "value": "/authentication/decision"}
-    (service,) = [each for each in objects if each["kind"] == "Service"]
+    service = written(objects)["Service"]
     (behind,) = rule["backendRefs"]
     assert (behind["name"], behind["port"]) == (service["metadata"]["name"], service["spec"]["ports"][0]["port"])
     assert rule["timeouts"] == {"request": "31s"}, (
         "past the deadline of 30s, so that the decision says itself what was late"
     )
+
+
+def test_people_reach_the_page_of_their_domains_cases_by_the_hosts_own_path(settings: Settings) -> None:
+    from hallmark.cli.app import app
+
+    found = reviewed(settings)
+    given = container(found["StatefulSet"], "page")
+    group: Any = typer.main.get_command(app)
+    page = group.commands["reviews"].commands["page"]
+    with page.make_context("page", list(given["args"])) as context:
+        told = context.params
+    assert given["command"] == ["python", "-m", "hallmark.cli", "reviews", "page"]
+    assert (told["shared"], told["domain"], told["port"]) == (True, DOMAIN, network.REVIEWS), (
+        "shared: else it shows all to everybody"
+    )
+    route = found["VirtualService"]
+    assert list(validator("networking.istio.io", "VirtualService", "v1").iter_errors(route)) == []
+    (rule,) = route["spec"]["http"]
+    assert [each["uri"] for each in rule["match"]] == [{"exact": told["prefix"]}, {"prefix": f"{told['prefix']}/"}]
+    service = next(
+        each
+        for each in decision.decision_service(domains.load(DOMAIN, settings), settings)
+        if (each["kind"], each["metadata"]["name"]) == ("Service", "authentication-reviews")
+    )
+    (to,) = rule["route"]
+    (port,) = service["spec"]["ports"]
+    assert to["destination"] == {"host": f"authentication-reviews.{BELOW}", "port": {"number": port["port"]}}
+    assert port["targetPort"] in {each["name"] for each in given["ports"]}
+    labels = found["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert "readinessProbe" not in given
+    decides = written(decision.decision_service(domains.load(DOMAIN, settings), settings))["Service"]
+    assert decides["spec"]["publishNotReadyAddresses"] is True, "a decision waits for no page"
+
+
+def test_photos_are_kept_shown_and_deleted_in_one_volume_by_one_queue(settings: Settings) -> None:
+    from hallmark.cli.app import app
+
+    found = reviewed(settings)
+    job = cronjobs_pod(found["CronJob"])
+    keeps, shows, deletes = container(found["StatefulSet"]), container(found["StatefulSet"], "page"), container(job)
+    group: Any = typer.main.get_command(app)
+    with group.commands["reviews"].commands["gc"].make_context("gc", list(deletes["args"])) as context:
+        assert context.params["yes"] and not context.params["dry_run"], "nobody is there to be asked"
+        assert context.params["days"] >= 30
+    queues = set()
+    for each, writes in ((keeps, True), (shows, False), (deletes, True)):
+        (folder,) = [flag.partition("=")[2] for flag in each["args"] if flag.startswith("--photos=")]
+        (mount,) = [mount for mount in each["volumeMounts"] if mount["mountPath"] == folder]
+        assert (mount["name"], mount["subPath"], not mount.get("readOnly", False)) == ("photos", "photos", writes)
+        secrets = {env["name"]: env["valueFrom"]["secretKeyRef"] for env in each["env"] if "valueFrom" in env}
+        assert secrets.keys() == {"HALLMARK_REVIEWS", "PGPASSWORD"}
+        queues.add(yaml.safe_dump(secrets))
+    assert len(queues) == 1
+    handed = found["ExternalSecret"]
+    assert {each["secretKey"] for each in handed["spec"]["data"]} == {"address", "password"}
+    assert {each["remoteRef"]["key"] for each in handed["spec"]["data"]} == {f"hallmark/{DOMAIN}/{names.REVIEWS}"}
+    workload = found["StatefulSet"]
+    (claim,) = [each for each in job["spec"]["template"]["spec"]["volumes"] if "persistentVolumeClaim" in each]
+    templates = {each["metadata"]["name"] for each in workload["spec"]["volumeClaimTemplates"]}
+    assert templates == {"records", "photos"}, "photos cannot fill the volume of records"
+    assert claim["persistentVolumeClaim"]["claimName"] == f"photos-{workload['metadata']['name']}-0"
+    affinity = job["spec"]["template"]["spec"]["affinity"]["podAffinity"]
+    (near,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert near["labelSelector"]["matchLabels"] == workload["spec"]["selector"]["matchLabels"]
+    assert near["topologyKey"] == "kubernetes.io/hostname", "a volume of one node's"
+
+
+def test_a_decision_without_people_has_no_page_and_keeps_no_photos(tmp_path: Path) -> None:
+    for name in ("domains", "prompts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    path = tmp_path / "domains" / DOMAIN / "domain.yaml"
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"    expert: .*\n", "", text).replace("expert", "refuse").replace("explore: 0.02", "explore: 0.0")
+    path.write_text(text, encoding="utf-8")
+    settings = Settings.load({"HALLMARK_ROOT": str(tmp_path), "HALLMARK_RELEASES": str(tmp_path / "releases")})
+    sealed_unit(settings)
+    domain = domains.load(DOMAIN, settings)
+    objects = decision.decision_service(domain, settings)
+    assert [each["kind"] for each in objects] == ["ConfigMap", "Service", "StatefulSet", "HTTPRoute"]
+    (workload,) = [each for each in objects if each["kind"] == "StatefulSet"]
+    assert [each["name"] for each in workload["spec"]["template"]["spec"]["containers"]] == ["decision"]
+    assert [each["metadata"]["name"] for each in workload["spec"]["volumeClaimTemplates"]] == ["records"]
+    assert "photos" not in flags(workload) and "HALLMARK_REVIEWS" not in json.dumps(objects)
+    assert decision_pods.of(domain).keys() == {"decision", "reviewer's service"}
+    tenancy = yaml.safe_dump(tenant.objects(domain, [domain]))
+    assert str(network.REVIEWS) not in tenancy and "name: reviews" not in tenancy
 
 
 def test_the_pods_are_as_large_as_lint_counts_them(settings: Settings) -> None:
@@ -220,6 +336,13 @@ def test_the_pods_are_as_large_as_lint_counts_them(settings: Settings) -> None:
     ):
         (workload,) = [each for each in objects if each["kind"] in ("Deployment", "StatefulSet")]
         assert container(workload)["resources"]["requests"] == {"cpu": shape.cpu, "memory": shape.memory}
+        if shape is shapes["decision"]:
+            requests = container(workload, "page")["resources"]["requests"]
+            page = shapes["page of reviews"]
+            assert requests == {"cpu": page.cpu, "memory": page.memory}
+            job = cronjobs_pod(next(each for each in objects if each["kind"] == "CronJob"))
+            sweep = shapes["deletion of photos"]
+            assert container(job)["resources"]["requests"] == {"cpu": sweep.cpu, "memory": sweep.memory}
         surge = workload["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge", 0)
         assert workload["spec"]["replicas"] + surge == shape.most
 
@@ -235,6 +358,6 @@ def test_a_quota_without_room_for_them_is_told(tmp_path: Path) -> None:
         return [each.message for each in found if each.code == "HM703"]
 
     (short,) = told("1")
-    assert "+ decision 1 + reviewer's service 1.5 = " in short
+    assert "+ decision 1 + page of reviews 0.1 + deletion of photos 0.1 + reviewer's service 1.5 = " in short
     needed = float(short.partition(" = ")[2].partition(" of ")[0])
     assert told(f"{needed:g}") == [] and told(f"{needed - 1:g}") != []

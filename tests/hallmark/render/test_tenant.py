@@ -160,6 +160,7 @@ def test_accounts_know_no_cloud_and_the_predictor_no_api(domain: Domain) -> None
         "pipeline": True,
         "predictor": False,
         **({"parity": False} if domain.features else {}),
+        **({"reviews": False} if domain.decision else {}),
     }
     text = json.dumps(rendered(domain))
     assert "arn:" not in text

@@ -361,6 +361,33 @@ class QueueContract:
             f"{cases} cases, {killed} processes killed, {len(acknowledged)} acknowledged, {waited} waits given up\n"
         )
 
+    def test_a_case_is_kept_while_it_is_open_or_may_be_again_and_after_its_verdict_for_a_while(
+        self, made: Made, clock: Clock
+    ) -> None:
+        queue = made(second=1.0)
+        for name in ("a", "b"):
+            queue.open(case(name))
+        assert self.judge(queue, "ana") == case("a")
+
+        def kept(days: float) -> list[str]:
+            return sorted(each.id for each in queue.kept(since=clock() - days * 86_400.0))
+
+        clock.seconds += 2 * 86_400.0
+        assert kept(1) == ["a", "b"], "its second opinion is open"
+        assert [self.judge(queue, "ben") for _ in range(2)] == [case("b"), case("a")]
+        clock.seconds += 2 * 86_400.0
+        assert kept(1) == ["b"] and kept(3) == ["a", "b"]
+        assert self.judge(queue, "ana") == case("b")
+        queue.undo("ana")
+        clock.seconds += 9 * 86_400.0
+        assert kept(1) == ["b"], "what was taken back is open"
+
+    def test_any_number_of_cases_is_looked_through(self, queue: ReviewQueue, database: Database) -> None:
+        with database.transaction() as session:
+            for number in range(1203):
+                queue.put(session, case(f"c{number}"))
+        assert len({each.id for each in queue.kept(since=0.0)}) == 1203
+
 
 def salt_of(database: Database) -> str:
     """What a queue draws by."""
