@@ -222,5 +222,5 @@ def test_the_travelling_code_is_what_the_loader_and_the_domain_import_and_no_mor
     plain, _ = mlmodel.closure([b"import numpy"])
     photos, libraries = mlmodel.closure([b"def encode(columns):\n    from hallmark.features import image\n"])
     names = {path.name for path in photos} - {path.name for path in plain}
-    assert names == {"image.py"} and "PIL" in libraries
+    assert names == {"image.py", "cores.py"} and "PIL" in libraries
     assert not [path for path in plain if {"training", "registry", "cli", "rollout"} & set(path.parts)]
