@@ -16,7 +16,7 @@ from tests.manifests.builds import CLUSTERS, everything, identity, platform, ten
 
 LEFT_OUT = {
     "ClusterSecretStore": 1,
-    "ExternalSecret": 14,
+    "ExternalSecret": 15,
     "KnativeServing": 1,
     "Profile": 7,
 }
