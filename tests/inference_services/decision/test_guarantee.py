@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from hallmark.cli import main
@@ -23,6 +22,7 @@ from hallmark.settings import Settings
 from inference_services.decision import server
 from inference_services.decision.guarantee import GuaranteeWatch
 from inference_services.decision.metrics import DecisionMetrics
+from tests.hallmark.decision.scored_bags import audits
 from tests.hallmark.reviews.cases import Clock, case
 from tests.inference_services.decision.deciding import GRAPH, ROOT, Deciding, outputs
 
@@ -48,6 +48,7 @@ def judged(
 def test_the_process_that_serves_follows_within_300_labels_without_a_restart(
     tmp_path: Path, queue: ReviewQueue
 ) -> None:
+    """The labels are those of accepted bags of which a fifth of the new ones are super-fakes."""
     bags = Deciding(tmp_path)
     try:
         nodes = {name: [f"http://{node.address}"] for name, node in bags.nodes.items()}
@@ -59,7 +60,7 @@ def test_the_process_that_serves_follows_within_300_labels_without_a_restart(
         assert watch is not None and not watch.expired
         bags.service._expired = service._expired  # the served process has the rest as it is
         assert outputs(bags.ask(price=30))["action"] == "accept"
-        rng, digest = np.random.default_rng(17), bags.unit.digest
+        digest, wave = bags.unit.digest, audits(17, wave=True)[:300].tolist()
         for at in range(20):
             judged(queue, f"well-{at}", fake=False, unit=digest)
         for at in range(8):
@@ -69,12 +70,12 @@ def test_the_process_that_serves_follows_within_300_labels_without_a_restart(
             )  # what a person decided was not accepted
         watch.look()
         assert outputs(bags.ask(price=30))["action"] == "accept"
-        for at in range(300):
-            judged(queue, f"wave-{at}", fake=bool(rng.random() < 0.2), unit=digest)
+        for at, fake in enumerate(wave):
+            judged(queue, f"wave-{at}", fake=fake, unit=digest)
             watch.look()
             if watch.expired:
                 break
-        assert watch.expired and at < 300
+        assert watch.expired and len(wave) == 300
         cheap, dear = outputs(bags.ask(price=30, item="cheap")), outputs(bags.ask(price=500, item="dear"))
         assert (cheap["action"], cheap["reason"]) == ("refuse", "expired")
         assert (dear["action"], dear["reason"], dear["person"]) == ("person", "expired", "expert")
