@@ -112,9 +112,9 @@ def _integers(values: pa.Array, target: pa.DataType, options: ReadingOptions, de
         most = min(high, 2 ** (type_.bit_width - (1 if low else 0)) - 1)
         return _within(values, pa.scalar(least, type_), pa.scalar(most, type_)).cast(target)
     if pa.types.is_decimal(type_):
-        whole = _where(pc.equal(values, pc.round(values)), values)
-        whole = pc.replace_substring_regex(whole.cast(pa.large_string()), r"\.0*$", "")
-        return _integers(whole, target, options, declared)
+        wide = values.cast(pa.decimal256(76, type_.scale))  # has room for a digit more, which rounding may need
+        whole = _where(pc.equal(wide, pc.round(wide)), wide).cast(pa.decimal256(76, 0))
+        return _integers(whole.cast(pa.large_string()), target, options, declared)
     if pa.types.is_floating(type_) and declared:
         values = values.cast(pa.float64())
         return _within(

@@ -21,6 +21,8 @@ from domains.fraud import data
 from domains.fraud.synthetic import orders
 from hallmark.cli import main
 from hallmark.data import contract, csv_file, table
+from hallmark.data.exact import exact
+from hallmark.data.reading import ReadingOptions
 from hallmark.errors import ContractBroken, DeclarationError, HallmarkError
 from hallmark.features.fields import Field
 
@@ -74,6 +76,17 @@ def test_b01_a_row_that_is_longer_or_shorter_than_the_header_is_refused_with_its
     first = next(place for place, line in enumerate(lines, start=1) if line.count(",") != lines[0].count(","))
     assert "a row has more or fewer values than the header" in told.message
     assert told.got.startswith(f"a.csv:{first} has ") and "in quotes" in told.fix
+
+
+@pytest.mark.parametrize(("digits", "scale"), [(3, 3), (38, 38), (20, 10), (38, 0)])
+def test_whole_decimals_of_any_scale_are_whole_numbers(digits: int, scale: int) -> None:
+    """Also where the type has no place before the point."""
+    least = Decimal(1).scaleb(-scale)
+    numbers = [Decimal(0), None, least if scale else Decimal(7)]
+    found, bad = exact(pa.array(numbers, pa.decimal128(digits, scale)), "INT64", ReadingOptions())
+    assert found.to_pylist() == [0, None, None if scale else 7] and (bad.to_pylist() if bad else None) == (
+        [False, False, True] if scale else None
+    )
 
 
 def test_b15_decimals_whole_numbers_and_small_booleans_of_parquet_are_read(tmp_path: Path) -> None:
