@@ -221,8 +221,8 @@ def _each(photos: Sequence[bytes | None], read: Callable[[int, bytes], None]) ->
     Large ones are read on as many cores as there are: Pillow gives Python's lock free while it decodes.
     """
     there = deque((row, data) for row, data in enumerate(photos) if data is not None)
-    count = min(len(there), cores(threads=os.environ.get("OMP_NUM_THREADS", "")))
     large = sum(len(data) for _, data in there if isinstance(data, bytes)) >= _WORTH
+    count = min(len(there), cores(threads=os.environ.get("OMP_NUM_THREADS", ""))) if large else 1
     failed: list[tuple[int, Exception]] = []
 
     def work() -> None:
@@ -234,7 +234,7 @@ def _each(photos: Sequence[bytes | None], read: Callable[[int, bytes], None]) ->
                 except Exception as error:  # noqa: BLE001  # raised below, by whoever asked
                     failed.append((row, error))
 
-    helpers = [_threads().submit(copy_context().run, work) for _ in range(count - 1)] if large else []
+    helpers = [_threads().submit(copy_context().run, work) for _ in range(count - 1)]
     try:
         work()
     finally:
