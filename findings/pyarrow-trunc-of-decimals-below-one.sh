@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # pyarrow 25.0.1 cannot trunc, floor, ceil or round a decimal column whose type has no place before the point, decimal128(3, 3) for
 # instance: ArrowInvalid "will not fit in precision", whatever the value is. It is raised for trunc too, whose answer is 0 for all values of
-# that type, and for a column of nulls. One place more, decimal128(4, 3), and the same values pass.
+# that type. One place more, decimal128(4, 3), and the same values pass.
 # Version: pyarrow 25.0.1.
 # Why it matters: databases write shares and rates (0.125) as such columns, and "is this a whole number" is commonly asked by comparing a
 # column with its trunc: a data check of such a Parquet file ends in an exception instead of an answer. Cast to one place more first.
