@@ -1,6 +1,6 @@
 """Do the nearest patches of authentic bags add to the view model's score, and do they show where a bag is odd?
 
-    python -m benchmarks.bag_patches [FOLDER]     # of a trained version; without it a small one is trained first
+    OMP_NUM_THREADS=1 python -m benchmarks.bag_patches [FOLDER]     # of a trained version; without it a small one is trained first
 
 A patch is one of 8 x 8 cells of what the encoder's stem and block see, averaged with its neighbours; or that of the block alone, through the layer
 that was taught to read traits of whole photos. Banks hold patches of authentic bags of one brand and category, or of one view as well, which is

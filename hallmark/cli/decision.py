@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -112,66 +109,48 @@ def _seal_candidate(
     )
 
 
+Records = Annotated[
+    Path | None,
+    typer.Option(
+        "--records",
+        help="Folder of the service's records; default: decisions/ and the domain's name in the state folder.",
+        show_default=False,
+    ),
+]
+Since = Annotated[str, typer.Option("--since", metavar="DURATION", help="Records this long back, such as 12h or 3d.")]
+Minimum = Annotated[int, typer.Option("--minimum", min=2, help="Items that both have to decide first.")]
+Margin = Annotated[
+    float,
+    typer.Option("--margin", min=0, max=1, help="What a candidate may cost more, as a share of what stable costs."),
+]
+Confidence = Annotated[float, typer.Option("--confidence", min=0.5, max=0.9999, help="Of the interval of its cost.")]
+
+
 class Judging(NamedTuple):
-    """By what a candidate is judged: an option each, of `compare` and of `promote`."""
+    """By what a candidate is judged, as `compare` and `promote` are told."""
 
-    records: Annotated[
-        Path | None,
-        typer.Option(
-            "--records",
-            help="Folder of the service's records; default: decisions/ and the domain's name in the state folder.",
-            show_default=False,
-        ),
-    ] = None
-    since: Annotated[
-        str, typer.Option("--since", metavar="DURATION", help="Records this long back, such as 12h or 3d.")
-    ] = terms.SINCE
-    minimum: Annotated[int, typer.Option("--minimum", min=2, help="Items that both have to decide first.")] = (
-        terms.MINIMUM
-    )
-    margin: Annotated[
-        float,
-        typer.Option("--margin", min=0, max=1, help="What a candidate may cost more, as a share of what stable costs."),
-    ] = terms.MARGIN
-    confidence: Annotated[
-        float, typer.Option("--confidence", min=0.5, max=0.9999, help="Of the interval of its cost.")
-    ] = terms.CONFIDENCE
-
-
-def _judging(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with an option for each field of `Judging` in the place of its parameter `by`."""
-    hints = get_type_hints(Judging, include_extras=True)
-    options = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
-        for name, default in Judging._field_defaults.items()
-    ]
-    own = [
-        each.replace(kind=Parameter.KEYWORD_ONLY)
-        for name, each in signature(command, eval_str=True).parameters.items()
-        if name != "by"
-    ]
-
-    @functools.wraps(command)
-    def judged(**given: Any) -> None:
-        command(by=Judging(**{name: given.pop(name) for name in Judging._fields}), **given)
-
-    made = Signature([own[0], *options, *own[1:]])
-    judged.__signature__ = made  # type: ignore[attr-defined]  # what typer reads
-    judged.__annotations__ = {name: each.annotation for name, each in made.parameters.items()}
-    return judged
+    records: Path | None
+    since: str
+    minimum: int
+    margin: float
+    confidence: float
 
 
 @app.command(epilog="Example: hallmark decision compare authentication --since 3d")
-@_judging
 def compare(
     domain: DomainName,
-    by: Judging,
+    records: Records = None,
+    since: Since = terms.SINCE,
+    minimum: Minimum = terms.MINIMUM,
+    margin: Margin = terms.MARGIN,
+    confidence: Confidence = terms.CONFIDENCE,
     output: Output = Format.table,
 ) -> None:
     """Say what a candidate's final decisions cost against stable's, item by item; exit 3 where it is dearer, 4 while that is not known."""
     from hallmark.rollout import decision_units
 
     settings = declaration(domain)[1]
+    by = Judging(records, since, minimum, margin, confidence)
     found, verdict = _judged(domain, settings, by)
     row = {"verdict": verdict.outcome, **found.model_dump(mode="json"), "difference": found.difference}
     if output is Format.table:
@@ -190,10 +169,13 @@ def compare(
 
 
 @app.command(epilog="Example: hallmark decision promote authentication --why 'fewer bags to people'")
-@_judging
 def promote(
     domain: DomainName,
-    by: Judging,
+    records: Records = None,
+    since: Since = terms.SINCE,
+    minimum: Minimum = terms.MINIMUM,
+    margin: Margin = terms.MARGIN,
+    confidence: Confidence = terms.CONFIDENCE,
     unjudged: Annotated[
         bool, typer.Option("--unjudged", help="Without a comparison, such as where everything goes to people already.")
     ] = False,
@@ -205,7 +187,7 @@ def promote(
     settings = declaration(domain)[1]
     verdict = None
     if not unjudged:
-        _, verdict = _judged(domain, settings, by)
+        _, verdict = _judged(domain, settings, Judging(records, since, minimum, margin, confidence))
     for line in decision_units.promote(domain, settings, verdict, why=why):
         say(line)
     _next(domain, settings)
