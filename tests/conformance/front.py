@@ -141,8 +141,12 @@ class Front:
         virtual = [{"kind": "VirtualService", **each} for each in self.api.get(served)["items"]]
         found = [(PORT, each) for each in routes.places(virtual, routes.WORLD)]
         found += [(LOCAL, each) for each in routes.places(virtual, routes.LOCAL)]
-        served = "/apis/gateway.networking.k8s.io/v1/httproutes"
-        of_gateway = [{"kind": "HTTPRoute", **each} for each in self.api.get(served)["items"]]
+        served = "/apis/gateway.networking.k8s.io/v1"
+        of_gateway = [
+            {"kind": kind, **each}
+            for kind, path in (("Gateway", "gateways"), ("HTTPRoute", "httproutes"))
+            for each in self.api.get(f"{served}/{path}")["items"]
+        ]
         return found + [(PORT, each) for each in routes.places(of_gateway)]
 
     def table(self, ways: Iterable[tuple[int, Place]], *, thorough: str = "") -> list[Row]:

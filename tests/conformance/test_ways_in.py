@@ -22,7 +22,7 @@ import pytest
 from hallmark import names
 from hallmark.errors import HallmarkError
 from hallmark.render import mesh as meshes
-from tests.conformance import build, front, installed, knative, needs, standard
+from tests.conformance import build, deciding, front, installed, knative, needs, standard
 from tests.conformance.control_plane import stack
 from tests.conformance.front import ADDRESS, Front
 from tests.conformance.mesh import Mesh
@@ -81,6 +81,7 @@ def ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         else:
             standard.serve(made, answer)
             standard.review(made, answer)
+        running.enter_context(deciding.routed(made, cluster, answer))
         found = Ways(mode, gateway, mesh.issuer.url.removeprefix("https://login."))
         _settled(found)
         yield found
@@ -119,6 +120,29 @@ def test_of_every_way_in_only_the_domains_own_token_passes_and_it_ends_at_the_ga
     asked = {f"{row.place.host}:{row.port}{row.path}" for row in models}
     assert not asked & set(gateway.leaked), "a console gets the token, a model never"
     gateway.leaked.clear()
+
+
+def test_a_domains_cases_are_for_its_people_and_its_decision_for_its_callers(ways: Ways) -> None:
+    """The page of reviews by the host's own path, the decision by that of the models: who has no token logs in at the one, and is refused at the other."""
+    gateway, domain = ways.gateway, "authentication"
+    page, decision = f"{domain}/{domain}-reviews", f"{domain}/{domain}-decision"
+    ways_in = [each for each in gateway.places() if each[1].owner in (page, decision)]
+    table = gateway.table(ways_in)
+    assert {row.place.owner for row in table} == {page, decision}
+    for row in table:
+        assert row.answers["own"] == 200, row
+        assert row.answers["none"] == (front.TO_LOGIN if row.place.owner == page else 403), row
+        assert {row.answers[kind] for kind in ("other domain", "longer name", "platform")} == {403}, row
+        assert {row.answers[kind] for kind in ("expired", "forged", "watch")} == {401}, row
+    token = gateway.mesh.issuer.token(OTHER, domain)
+    said = {"kubeflow-userid": "boss", meshes.PROVEN: OTHER, "cookie": "_oauth2_proxy=secret"}
+    for row in table:
+        answer = gateway.ask(PORT, row.place.host, row.path, token, **said)
+        assert answer is not None and answer.status_code == 200
+        headers = answer.json()["headers"]
+        assert headers[meshes.PROVEN] == domain
+        assert not {"authorization", "cookie"} & headers.keys() and "boss" not in headers.values()
+    assert not gateway.leaked
 
 
 def test_consoles_are_open_to_whoever_has_a_token_and_mlflow_by_its_workspace(ways: Ways) -> None:
