@@ -144,6 +144,13 @@ def compare(
     minimum: Minimum = terms.MINIMUM,
     margin: Margin = terms.MARGIN,
     confidence: Confidence = terms.CONFIDENCE,
+    second_looks: Annotated[
+        bool,
+        typer.Option(
+            "--second-looks",
+            help="Have a second person look at the cases on whose labels most hangs, such as a counterfeit that one of both accepts.",
+        ),
+    ] = False,
     output: Output = Format.table,
 ) -> None:
     """Say what a candidate's final decisions cost against stable's, item by item; exit 3 where it is dearer, 4 while that is not known."""
@@ -151,10 +158,11 @@ def compare(
 
     settings = declaration(domain)[1]
     by = Judging(records, since, minimum, margin, confidence)
-    found, verdict = _judged(domain, settings, by)
+    found, verdict = _judged(domain, settings, by, second_looks=second_looks)
     row = {"verdict": verdict.outcome, **found.model_dump(mode="json"), "difference": found.difference}
     if output is Format.table:
-        row = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
+        shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
+        row = {name: "unknown" if value is None else value for name, value in shown.items() if name != "wanting"}
     emit([row], output)
     if verdict.outcome == "promote":
         say(f"{verdict.why}; next: hallmark decision promote {domain}")
@@ -164,7 +172,7 @@ def compare(
         domain,
         verdict,
         f"the candidate of {domain} {what}",
-        wait="let it decide on more items, and people answer their cases (hallmark reviews)",
+        wait="let it decide on more items, and people answer their cases (hallmark reviews); --second-looks settles the labels on which most hangs",
     )
 
 
@@ -204,7 +212,9 @@ def rollback(domain: DomainName, why: Why = "") -> None:
     _next(domain, settings)
 
 
-def _judged(domain: str, settings: Settings, by: Judging) -> tuple[CostComparison, CandidateVerdict]:
+def _judged(
+    domain: str, settings: Settings, by: Judging, *, second_looks: bool = False
+) -> tuple[CostComparison, CandidateVerdict]:
     import time
 
     from hallmark.rollout import decision_units
@@ -218,6 +228,7 @@ def _judged(domain: str, settings: Settings, by: Judging) -> tuple[CostCompariso
         minimum=by.minimum,
         margin=by.margin,
         confidence=by.confidence,
+        second_looks=second_looks,
     )
 
 

@@ -6,12 +6,16 @@ record. One with another model, index or prompt needs answers of its own, from a
 Where both do the same with an item they cost the same, whatever the item is, so only the others need a label. What stable gave to a
 person has one, and what it accepted where an audit drew it by lot: these stand for the rest. What nobody will ever look at counts by
 the worst that it could be, and the best.
+
+Those who label err as often as the graph declares, and a label counts as much less than the truth as that: else each of their mistakes would
+be one of whoever accepts. Where much hangs on a label, as on that of a counterfeit that one of them accepts, a second person's word is worth more
+than a hundred further items.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
@@ -39,6 +43,9 @@ class CostComparison(Frozen):
     low, high: the interval that holds the expected difference with `confidence`; candidate is dearer where low is above 0.
     left_out:  items that only one decided.
     differ:    items of which they make something else; of these `labelled` have a label, and `unknown` count by their worst and best.
+    doubted:   labels by which they differ most, a counterfeit accepted for one; `looked_again` of them have a second person's.
+    candidate, difference: of what it costs, and costs more; None where some are unknown.
+    wanting:   which labels are missing, and how they come.
     """
 
     items: int
@@ -46,16 +53,19 @@ class CostComparison(Frozen):
     differ: int
     labelled: int
     unknown: int
+    doubted: int = 0
+    looked_again: int = 0
     stable: float
-    candidate: float
+    candidate: float | None
     low: float
     high: float
     confidence: float
+    wanting: tuple[str, ...] = ()
 
     @property
-    def difference(self) -> float:
+    def difference(self) -> float | None:
         """Money that the candidate costs more, an item."""
-        return self.candidate - self.stable
+        return None if self.candidate is None else self.candidate - self.stable
 
 
 class CandidateVerdict(NamedTuple):
@@ -119,6 +129,20 @@ def paired(
     return ordered[first:], verdicts
 
 
+def by_label(authentic: float, counterfeit: float, *, label: bool, mistaken: tuple[float, float]) -> float:
+    """What is `authentic` or `counterfeit` by the truth, by a label instead: the same on the average.
+
+    mistaken: chances that an authentic item is labelled a counterfeit, and that a counterfeit is labelled authentic; together under 1.
+    Natarajan, Dhillon, Ravikumar and Tewari, Learning with noisy labels (2013), lemma 1.
+    """
+    of_authentic, of_counterfeit = mistaken
+    if label:
+        told = (1 - of_authentic) * counterfeit - of_counterfeit * authentic
+    else:
+        told = (1 - of_counterfeit) * authentic - of_authentic * counterfeit
+    return told / (1 - of_authentic - of_counterfeit)
+
+
 def cost(decision: Decision, verdict: Verdict, *, counterfeit: bool, price: float) -> float:
     """What a verdict has cost once the truth is known: asking, minutes, and the mistake; a person's by how often persons err."""
     if verdict.person is not None:
@@ -129,66 +153,110 @@ def cost(decision: Decision, verdict: Verdict, *, counterfeit: bool, price: floa
 
 
 class _Pair(NamedTuple):
-    """One item of which they make something else: what the candidate costs more if it is authentic, and if it is a counterfeit."""
+    """One item of which they make something else: what the candidate costs more if it is authentic, and if it is a counterfeit.
 
+    ended: stable's action.   labels: those of persons who could tell, the first of them first.   wrong: share of them that is mistaken.
+    """
+
+    item: str
     at: int
     ended: str
     authentic: float
     counterfeit: float
-    truth: bool | None
+    labels: tuple[bool, ...]
+    wrong: float
 
     @property
-    def known(self) -> float:
-        return self.counterfeit if self.truth else self.authentic
+    def doubted(self) -> bool:
+        """Is its label the one by which more hangs on the two?"""
+        return bool(self.labels) and self.labels[0] == self.weighty
+
+    @property
+    def weighty(self) -> bool:
+        """The label by which they differ more: a counterfeit where one of them accepts."""
+        return abs(self.counterfeit) > abs(self.authentic)
+
+    def known(self, *, twice: bool) -> float:
+        """What the candidate costs more by the labels.   twice: the weighty one counts where a second person says the same."""
+        label, wrong = self.labels[0], self.wrong
+        if not twice:
+            return by_label(self.authentic, self.counterfeit, label=label, mistaken=(wrong, wrong))
+        if self.doubted and len(self.labels) > 1:
+            label = label if self.labels[1] == label else not label
+        both, either = wrong**2, 1 - (1 - wrong) ** 2
+        mistaken = (both, either) if self.weighty else (either, both)
+        return by_label(self.authentic, self.counterfeit, label=label, mistaken=mistaken)
 
 
 def compare(
     stable: Sequence[DecisionRecord],
     candidate: Mapping[str, Verdict],
     *,
-    truth: Mapping[str, bool],
+    labels: Mapping[str, Sequence[bool]],
     confidence: float = CONFIDENCE,
 ) -> CostComparison:
     """Costs of both by the same prices, those that stable's unit declares, item by item.
 
-    candidate: verdicts by the request's id, such as of `paired`.   truth: whether it is a counterfeit, by the same.
+    candidate: verdicts by the request's id, such as of `paired`.
+    labels:    whether it is a counterfeit, by the same, as the persons said who could tell, the first of them first.
     """
-    costs, more, pairs = [], [], []
+    costs, more, pairs = _paired_costs(stable, candidate, labels)
+    doubted = [each for each in pairs if each.doubted]
+    again = sum(len(each.labels) > 1 for each in doubted)
+    low, high, unknown = _bounds(np.array(more), pairs, twice=bool(doubted) and again >= _WHOLE * len(doubted))
+    items = len(more)
+    wide = NormalDist().inv_cdf((1 + confidence) / 2)
+    few = items < 2
+    mean = float(np.mean(costs)) if costs else 0.0
+    return CostComparison(
+        items=items,
+        left_out=len(stable) - items,
+        differ=len(pairs),
+        labelled=sum(bool(each.labels) for each in pairs),
+        unknown=unknown,
+        doubted=len(doubted),
+        looked_again=again,
+        stable=mean,
+        candidate=None if unknown or not items else mean + float(low.mean()),
+        low=-math.inf if few else float(low.mean()) - wide * float(low.std(ddof=1)) / math.sqrt(items),
+        high=math.inf if few else float(high.mean()) + wide * float(high.std(ddof=1)) / math.sqrt(items),
+        confidence=confidence,
+        wanting=tuple(_wanting(stable, pairs, items=items)) if unknown else (),
+    )
+
+
+def doubts(
+    stable: Sequence[DecisionRecord], candidate: Mapping[str, Verdict], *, labels: Mapping[str, Sequence[bool]]
+) -> list[str]:
+    """Items, by the request's id, on whose one label most hangs: a second person would settle it."""
+    *_, pairs = _paired_costs(stable, candidate, labels)
+    return [each.item for each in pairs if each.doubted and len(each.labels) == 1]
+
+
+def _paired_costs(
+    stable: Sequence[DecisionRecord], candidate: Mapping[str, Verdict], labels: Mapping[str, Sequence[bool]]
+) -> tuple[list[float], list[float], list[_Pair]]:
+    """What stable has cost, item by item; what the candidate costs more, 0 where that hangs on a label; and the items where it does."""
+    costs, more, pairs = list[float](), list[float](), list[_Pair]()
     for record in stable:
         found, item, nodes = candidate.get(record.given.id), record.given.id, record.decision.nodes
         if found is None or (found.person is not None and found.person not in nodes):
             continue
         price = float(record.given.item[record.decision.costs.price])
-        counterfeit = truth.get(item)
-        costs.append(_known_or_expected(record, counterfeit, price))
+        told = tuple(labels.get(item, ()))
+        costs.append(_known_or_expected(record, told, price))
         if (found.action, found.person) == (record.verdict.action, record.verdict.person):
             more.append(found.spent - record.verdict.spent)
             continue
-        either = [
+        authentic, counterfeit = (
             cost(record.decision, found, counterfeit=each, price=price)
             - cost(record.decision, record.verdict, counterfeit=each, price=price)
             for each in (False, True)
-        ]
-        pairs.append(_Pair(len(more), record.verdict.action, either[0], either[1], counterfeit))
+        )
+        wrong = record.decision.mistaken
+        pairs.append(_Pair(item, len(more), record.verdict.action, authentic, counterfeit, told, wrong))
         more.append(0.0)
-    low, high, unknown = _bounds(np.array(more), pairs)
-    items = len(more)
-    wide = NormalDist().inv_cdf((1 + confidence) / 2)
-    few = items < 2
-    mean = float(np.mean(costs)) if costs else 0.0
-    middle = float(low.mean() + high.mean()) / 2 if items else 0.0
-    return CostComparison(
-        items=items,
-        left_out=len(stable) - items,
-        differ=len(pairs),
-        labelled=sum(each.truth is not None for each in pairs),
-        unknown=unknown,
-        stable=mean,
-        candidate=mean + middle,
-        low=-math.inf if few else float(low.mean()) - wide * float(low.std(ddof=1)) / math.sqrt(items),
-        high=math.inf if few else float(high.mean()) + wide * float(high.std(ddof=1)) / math.sqrt(items),
-        confidence=confidence,
-    )
+    return costs, more, pairs
 
 
 def verdict_on(found: CostComparison, *, minimum: int = MINIMUM, margin: float = MARGIN) -> CandidateVerdict:
@@ -203,34 +271,68 @@ def verdict_on(found: CostComparison, *, minimum: int = MINIMUM, margin: float =
         return CandidateVerdict("promote", f"it costs {span}, and stable {found.stable:.4g}")
     if found.low > 0:
         return CandidateVerdict("refuse", f"it is dearer: {span}, and stable costs {found.stable:.4g}")
-    return CandidateVerdict(
-        "wait",
-        f"whether it is dearer is not known yet: {span}, where {margin:.0%} of stable's {found.stable:.4g} are allowed;"
-        f" of {found.differ} items that they differ on {found.labelled} have a label",
+    told = (
+        f"whether it is dearer is not known yet: {span}, where {margin:.0%} of stable's {found.stable:.4g} are allowed"
     )
+    labelled = f"of {found.differ} items that they differ on {found.labelled} have a label"
+    again = found.doubted - found.looked_again
+    doubted = f"{again} labels on which most hangs are of one person" if again else ""
+    return CandidateVerdict("wait", "; ".join(filter(None, (told, labelled, *found.wanting, doubted))))
 
 
-def _known_or_expected(record: DecisionRecord, counterfeit: bool | None, price: float) -> float:
+def _wanting(stable: Sequence[DecisionRecord], pairs: Sequence[_Pair], *, items: int) -> Iterator[str]:
+    """Which labels are missing where those that are there do not stand for the rest, and how they come."""
+    accepted = [each for each in pairs if each.ended == "accept"]
+    audited = sum(bool(each.labels) for each in accepted)
+    if accepted and audited < min(_FEW, len(accepted)):
+        text = f"of {len(accepted)} that stable accepted {audited} were audited, and {_FEW} stand for the rest"
+        share = stable[-1].decision.explore
+        if share:
+            more = math.ceil((_FEW - audited) * items / (len(accepted) * share))
+            text += f": {share:.1%} are drawn, so some {more:,} more items{_pace(stable, more)}"
+        yield text
+    asked = [each for each in pairs if each.ended == "person"]
+    answered = sum(bool(each.labels) for each in asked)
+    if answered < _WHOLE * len(asked):
+        yield f"of {len(asked)} that people were asked about {answered} have an answer that is final, and {_WHOLE:.0%} stand for the rest"
+    if others := len(pairs) - len(accepted) - len(asked):
+        yield f"nobody labels the {others} that stable refused or rejected"
+
+
+def _pace(stable: Sequence[DecisionRecord], items: int) -> str:
+    """How long so many more take, by those that are there."""
+    times = [each.at for each in stable]
+    if len(times) < 2 or max(times) == min(times):
+        return ""
+    days = items * (max(times) - min(times)) / (len(times) - 1) / 86_400
+    return f" or {days:.3g} days as they come now"
+
+
+def _known_or_expected(record: DecisionRecord, labels: Sequence[bool], price: float) -> float:
     """What stable's verdict has cost, or is expected to where nobody knows."""
-    if counterfeit is not None:
-        return cost(record.decision, record.verdict, counterfeit=counterfeit, price=price)
-    return record.verdict.spent + (record.verdict.expected or 0.0)
+    if not labels:
+        return record.verdict.spent + (record.verdict.expected or 0.0)
+    authentic, counterfeit = (
+        cost(record.decision, record.verdict, counterfeit=each, price=price) for each in (False, True)
+    )
+    wrong = record.decision.mistaken
+    return by_label(authentic, counterfeit, label=labels[0], mistaken=(wrong, wrong))
 
 
-def _bounds(more: np.ndarray, pairs: Sequence[_Pair]) -> tuple[np.ndarray, np.ndarray, int]:
+def _bounds(more: np.ndarray, pairs: Sequence[_Pair], *, twice: bool) -> tuple[np.ndarray, np.ndarray, int]:
     """What the candidate costs more, item by item, at the least and at the most; and of how many items both were taken for want of a label."""
     low, high, unknown = more.copy(), more.copy(), 0
     for ended in sorted({each.ended for each in pairs}):
         mine = [each for each in pairs if each.ended == ended]
-        labelled = [each for each in mine if each.truth is not None]
+        labelled = [each for each in mine if each.labels]
         enough = {"accept": len(labelled) >= _FEW, "person": len(labelled) >= _WHOLE * len(mine)}.get(ended, False)
         times = len(mine) / len(labelled) if enough else 1.0
         for each in labelled:
-            low[each.at] = high[each.at] = times * each.known
+            low[each.at] = high[each.at] = times * each.known(twice=twice)
         if enough:
             continue
         for each in mine:
-            if each.truth is None:
+            if not each.labels:
                 unknown += 1
                 low[each.at] = min(each.authentic, each.counterfeit)
                 high[each.at] = max(each.authentic, each.counterfeit)

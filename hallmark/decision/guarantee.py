@@ -49,8 +49,7 @@ class Guarantee:
     @classmethod
     def of(cls, decision: Decision) -> Guarantee:
         """That of a decision, whose labels are given by its persons."""
-        wrong = max((decision.nodes[name].wrong for name in decision.persons), default=0.0)
-        return cls(at_most=decision.risk.false_authentic.at_most, wrong=wrong)
+        return cls(at_most=decision.risk.false_authentic.at_most, wrong=decision.mistaken)
 
     def saw(self, counterfeits: Iterable[bool]) -> GuaranteeState:
         """Take further labels in: was the accepted item a counterfeit? What is broken stays so."""

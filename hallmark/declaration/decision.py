@@ -159,6 +159,11 @@ class Decision(Section):
         return tuple(name for name, node in self.nodes.items() if node.kind == "person")
 
     @property
+    def mistaken(self) -> float:
+        """Share of final labels that are mistaken, either way: those of the persons who err most."""
+        return max((self.nodes[name].wrong for name in self.persons), default=0.0)
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """All that a route may go to."""
         return (*self.steps, *self.persons, *ENDS)

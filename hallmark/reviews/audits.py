@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from hallmark.reviews import database
 from hallmark.reviews.queue import ReviewQueue
@@ -25,14 +25,24 @@ class AuditLabels:
                 yield each.case.evidence.seen.digests.get("unit", ""), bool(each.label)
 
 
-def final(address: str, *, domain: str) -> dict[str, bool]:
-    """Whether an item is a counterfeit, by the request that asked, of every final verdict in a queue that can tell."""
+def final(address: str, *, domain: str) -> dict[str, tuple[bool, ...]]:
+    """Whether an item is a counterfeit, by the request that asked, as each person said who could tell and whose verdict is final, the first of them first."""
     queue = ReviewQueue(database.connect(address))
     try:
-        return {
-            each.case.asked: bool(each.label)
-            for each in queue.verdicts(domain=domain)
-            if each.final and each.label is not None
-        }
+        found: dict[str, tuple[bool, ...]] = {}
+        for each in queue.verdicts(domain=domain):
+            if each.final and (label := each.verdict.word.label) is not None:
+                found[each.case.asked] = (*found.get(each.case.asked, ()), bool(label))
+        return found
+    finally:
+        queue.close()
+
+
+def look_again(address: str, items: Collection[str], *, domain: str) -> int:
+    """Have a second person look at the cases of these items, by the request that asked; how many were not looked at twice already."""
+    queue = ReviewQueue(database.connect(address))
+    try:
+        cases = [each.case.id for each in queue.verdicts(domain=domain) if each.round == 1 and each.case.asked in items]
+        return sum(queue.again(each) for each in cases)
     finally:
         queue.close()

@@ -186,7 +186,7 @@ class Claim(Frozen):
 class Given(Frozen):
     """A verdict that stands.
 
-    round: 1, or 2 for a second opinion; then `first` is what the first said.   final: it can no longer be taken back.
+    round: 1; 2 for a second opinion that chance drew, 3 for one that was asked for; then `first` is what the first said.   final: it can no longer be taken back.
     sent:  its label has arrived.
     """
 
@@ -204,6 +204,11 @@ class Given(Frozen):
     def label(self) -> int | None:
         """The label of the case that it gives: the first that can tell; a second opinion beside that measures, and labels nothing."""
         return None if self.first is not None and self.first.label is not None else self.verdict.word.label
+
+    @property
+    def drawn(self) -> bool:
+        """Is it a second opinion that chance drew, which tells how well people agree?"""
+        return self.round == 2
 
     @property
     def source(self) -> Source:

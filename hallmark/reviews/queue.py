@@ -21,6 +21,8 @@ LEASE = 600.0
 """Seconds that a claim lasts where nobody asks for more."""
 UNDO = 120.0
 """Seconds in which a verdict can be taken back, unless the person gives another before."""
+ASKED = 3
+"""Round of a second opinion that somebody asked for; 2 is that of one that chance drew."""
 RESERVE = 0.25
 """Share of a case's time that is left when it becomes urgent."""
 _ROUNDS = 50
@@ -165,6 +167,34 @@ class ReviewQueue:
             )
             session.run("UPDATE reviews SET state = 'judged' WHERE number = :n", n=number)
             self._note(session, case, round_, "verdict", person, body)
+
+    def again(self, case_id: str) -> bool:
+        """Have somebody else look at a case too; False where that is so already. `Conflict` before a first verdict is final.
+
+        Such a case was chosen, so its two verdicts say nothing of how well people agree: its round is `ASKED`, not the 2 that chance draws.
+        """
+        now = self._clock()
+        with self._database.transaction() as session:
+            first = session.all(
+                "SELECT who FROM verdicts WHERE case_id = :id AND round = 1 AND undone IS NULL AND final <= :now",
+                id=case_id,
+                now=now,
+            )
+            if not first:
+                raise Conflict(
+                    f"nobody has said yet what case {case_id} is",
+                    expected="a case with a verdict that can no longer be taken back",
+                    got="none",
+                    fix="`hallmark reviews history` tells where it is",
+                )
+            if session.all("SELECT 1 FROM reviews WHERE case_id = :id AND round > 1", id=case_id):
+                return False
+            ((body,),) = session.all("SELECT body FROM cases WHERE id = :id", id=case_id)
+            case = Case.model_validate_json(body)
+            due = now + (case.due - case.opened).total_seconds()
+            self._enqueue(session, case, round=ASKED, not_by=first[0][0], opened=now, due=due)
+            self._note(session, case_id, ASKED, "opened", "", "asked for")
+            return True
 
     def undo(self, who: str) -> Claim:
         """Take back the person's last verdict and give them its case again; what they have by now goes back. `Conflict` where it is final."""

@@ -50,7 +50,7 @@ def report(queue: ReviewQueue, *, domain: str = "") -> Report:
     """Of what stands now."""
     given = list(queue.verdicts(domain=domain))
     firsts = [each for each in given if each.round == 1]
-    pairs = [(each.first, each.verdict.word) for each in given if each.first is not None and each.final]
+    pairs = [(each.first, each.verdict.word) for each in given if each.drawn and each.first and each.final]
     disputed = [each.case.id for each in given if each.first not in (None, each.verdict.word)]
     told = [
         each for each in firsts if each.case.source == "audit" and each.final and each.verdict.word.label is not None
@@ -75,7 +75,7 @@ def _reviewers(given: list[Given]) -> tuple[Reviewer, ...]:
     first = {each.case.id: each.who for each in given if each.round == 1}
     for each in given:
         seconds[each.who].append(each.verdict.seconds)
-        if each.first is not None and each.final:
+        if each.drawn and each.first is not None and each.final:
             both = (each.who, first[each.case.id])
             pairs.update(both)
             agreed.update(both if each.first == each.verdict.word else ())

@@ -147,8 +147,12 @@ def judged(
     minimum: int = terms.MINIMUM,
     margin: float = terms.MARGIN,
     confidence: float = terms.CONFIDENCE,
+    second_looks: bool = False,
 ) -> tuple[CostComparison, CandidateVerdict]:
-    """What the candidate costs against the unit that decides, by records and final labels, and what becomes of it."""
+    """What the candidate costs against the unit that decides, by records and final labels, and what becomes of it.
+
+    second_looks: have a second person look at the cases on whose labels most hangs.
+    """
     stable, waits = _both(name, settings)
     if not records.is_dir():
         raise NotFound(
@@ -158,8 +162,10 @@ def judged(
             fix="name it with --records; of a cluster's pod see docs/decision.md",
         )
     mine, verdicts = candidates.paired(record.read(records, since=since), stable=stable.digest, unit=waits)
-    truth = audits.final(settings.reviews, domain=name)
-    found = candidates.compare(mine, verdicts, truth=truth, confidence=confidence)
+    labels = audits.final(settings.reviews, domain=name)
+    if second_looks:
+        audits.look_again(settings.reviews, candidates.doubts(mine, verdicts, labels=labels), domain=name)
+    found = candidates.compare(mine, verdicts, labels=labels, confidence=confidence)
     return found, candidates.verdict_on(found, minimum=minimum, margin=margin)
 
 

@@ -188,8 +188,8 @@ def _compare(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     assert candidate is not None  # noqa: S101  asked for above
     mine, verdicts = candidates.paired(record.read(flags.records), stable=stable.digest, unit=candidate)
     cases = _cases(flags, env)
-    truth = audits.final(cases, domain=stable.domain) if isinstance(cases, str) else {}
-    found = candidates.compare(mine, verdicts, truth=truth)
+    labels = audits.final(cases, domain=stable.domain) if isinstance(cases, str) else {}
+    found = candidates.compare(mine, verdicts, labels=labels)
     outcome, why = candidates.verdict_on(found)
     sys.stdout.write(f"{outcome}: {why}\n{found.model_dump_json()}\n")
     return {"promote": 0, "refuse": 3, "wait": 4}[outcome]

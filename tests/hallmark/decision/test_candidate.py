@@ -68,7 +68,7 @@ def test_the_same_unit_decides_the_same_and_costs_the_same(tmp_path: Path) -> No
     records, truth = history(stable, 300)
     again = verdicts(records, stable)
     assert [again[each.given.id] for each in records] == [each.verdict for each in records]
-    found = candidate.compare(records, again, truth=truth)
+    found = candidate.compare(records, again, labels={item: (each,) for item, each in truth.items()})
     assert (found.items, found.left_out, found.difference, found.low, found.high) == (300, 0, 0.0, 0.0, 0.0)
 
 
@@ -77,7 +77,9 @@ def test_a_lower_threshold_is_told_to_be_dearer_from_records_alone(tmp_path: Pat
     records, truth = history(stable)
     # What it no longer accepts asks the reviewer, who is on no record: those items are left out, and shown as that.
     asks_more = sealed(tmp_path / "lower", thresholds=moved(0.001))
-    found = candidate.compare(records, verdicts(records, asks_more), truth=truth)
+    found = candidate.compare(
+        records, verdicts(records, asks_more), labels={item: (each,) for item, each in truth.items()}
+    )
     assert found.left_out > 300
     # One that refuses them without asking anybody can be judged on every item.
     raw = {**RAW, "steps": {**RAW["steps"], "look": {"ask": ["view"], "routes": [{"to": "accept"}, {"to": "refuse"}]}}}
@@ -89,7 +91,11 @@ def test_a_lower_threshold_is_told_to_be_dearer_from_records_alone(tmp_path: Pat
     shy = Decision.model_validate(raw)
     place = tmp_path / "shy"
     digest = unit.seal(place, domain="bags", decision=shy, thresholds=moved(0.001), parts={"view": PARTS["view"]})
-    found = candidate.compare(records, verdicts(records, unit.read(place, expected=digest)), truth=truth)
+    found = candidate.compare(
+        records,
+        verdicts(records, unit.read(place, expected=digest)),
+        labels={item: (each,) for item, each in truth.items()},
+    )
     assert found.left_out == 0 and found.low > 0 and found.difference == pytest.approx(found.candidate - found.stable)
     assert candidate.verdict_on(found).outcome == "refuse"
 
@@ -123,7 +129,7 @@ def test_answers_of_another_version_are_not_the_candidates(tmp_path: Path) -> No
     records, truth = history(stable, 20)
     other = sealed(tmp_path / "other", view=Part(service="fraud", version="4"))
     assert verdicts(records, other) == {}
-    found = candidate.compare(records, {}, truth=truth)
+    found = candidate.compare(records, {}, labels={item: (each,) for item, each in truth.items()})
     assert (found.items, found.left_out, found.low, found.high) == (0, 20, -math.inf, math.inf)
 
 
@@ -133,3 +139,64 @@ def test_a_verdict_costs_what_was_asked_and_what_was_wrong() -> None:
     assert candidate.cost(BAGS, wrong, counterfeit=False, price=100) == pytest.approx(0.5)
     seen = Verdict(action="person", person="expert", reason="route", path=("look", "expert"))
     assert candidate.cost(BAGS, seen, counterfeit=True, price=100) == pytest.approx(6 * 0.5)
+
+
+@pytest.mark.parametrize("mistaken", [(0.0, 0.0), (0.02, 0.02), (0.0004, 0.0396)])
+def test_a_label_that_is_mistaken_at_times_stands_for_the_truth_on_the_average(mistaken: tuple[float, float]) -> None:
+    by = [candidate.by_label(-4.5, 900.0, label=label, mistaken=mistaken) for label in (False, True)]
+    assert (1 - mistaken[0]) * by[0] + mistaken[0] * by[1] == pytest.approx(-4.5)
+    assert mistaken[1] * by[0] + (1 - mistaken[1]) * by[1] == pytest.approx(900.0)
+
+
+def labelled(truth: dict[str, bool], *, wrong: float, seed: int) -> dict[str, tuple[bool, ...]]:
+    """What two persons say who err that often, of every item."""
+    rng = np.random.default_rng(seed)
+    return {item: tuple(bool(fake ^ (rng.random() < wrong)) for _ in range(2)) for item, fake in truth.items()}
+
+
+def test_mistakes_of_those_who_label_are_not_the_candidates_and_a_second_look_settles_them(tmp_path: Path) -> None:
+    """Stable gives each item to an expert who errs in 2 of 100, the candidate accepts two thirds, of which one in a thousand is a counterfeit."""
+    nodes = {name: each for name, each in RAW["nodes"].items() if name != "reviewer"}
+    nodes["expert"] = {**nodes["expert"], "wrong": 0.02}
+    routes = [{"when": "view.counterfeit < 0", "to": "accept"}, {"to": "expert"}]
+    asks = Decision.model_validate({**RAW, "nodes": nodes, "steps": {"look": {"ask": ["view"], "routes": routes}}})
+    stable = sealed(tmp_path / "stable")
+    rng = np.random.default_rng(3)
+    records, verdicts, truth = [], {}, {}
+    for at, each in enumerate(history(stable, 3000)[0]):
+        given = each.given.model_copy(update={"item": {**each.given.item, "price": 800.0}})
+        person = Verdict(action="person", person="expert", reason="route", path=("look", "expert"))
+        records.append(each.model_copy(update={"given": given, "verdict": person, "decision": asks}))
+        accepts = at % 3 > 0
+        verdicts[given.id] = Verdict(action="accept", reason="route", path=("look", "accept")) if accepts else person
+        truth[given.id] = bool(rng.random() < (0.001 if accepts else 0.3))
+    exact = candidate.compare(records, verdicts, labels={item: (each,) for item, each in truth.items()})
+    assert exact.difference is not None and exact.difference < 0
+    both = labelled(truth, wrong=0.02, seed=4)
+    once = candidate.compare(records, verdicts, labels={item: each[:1] for item, each in both.items()})
+    assert once.low < 0 < once.high and candidate.verdict_on(once).outcome == "wait"
+    assert "are of one person" in candidate.verdict_on(once).why
+    doubted = candidate.doubts(records, verdicts, labels={item: each[:1] for item, each in both.items()})
+    assert len(doubted) == once.doubted < 100
+    some = {item: each if item in doubted else each[:1] for item, each in both.items()}
+    twice = candidate.compare(records, verdicts, labels=some)
+    assert (twice.doubted, twice.looked_again) == (len(doubted), len(doubted))
+    assert candidate.doubts(records, verdicts, labels=some) == []
+    assert twice.high - twice.low < (once.high - once.low) / 2 and twice.high < 0
+    assert candidate.verdict_on(twice).outcome == "promote"
+
+
+def test_what_is_missing_is_told_and_no_cost_is_made_up_for_it(tmp_path: Path) -> None:
+    stable = sealed(tmp_path / "stable")
+    records, truth = history(stable, 600)
+    records = [each.model_copy(update={"at": 60.0 * at}) for at, each in enumerate(records)]
+    refuses = Verdict(action="refuse", reason="route", path=("look", "refuse"))
+    accepted = [each.given.id for each in records if each.verdict.action == "accept"]
+    found = candidate.compare(
+        records, {each.given.id: refuses for each in records}, labels={item: (truth[item],) for item in accepted[:3]}
+    )
+    assert found.unknown > 0 and found.candidate is None and found.difference is None
+    (first, *_) = found.wanting
+    assert f"of {len(accepted)} that stable accepted 3 were audited, and 20 stand for the rest" in first
+    assert "more items" in first and "days as they come now" in first
+    assert all(each in candidate.verdict_on(found).why for each in found.wanting)

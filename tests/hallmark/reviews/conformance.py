@@ -21,6 +21,7 @@ from hallmark.reviews import sampling
 from hallmark.reviews.case import Case, Reason, Verdict, Word
 from hallmark.reviews.database import Database, connect
 from hallmark.reviews.queue import LEASE, UNDO, ReviewQueue
+from hallmark.reviews.report import report
 from tests.hallmark.reviews.cases import Clock, case
 
 REAL = Verdict(word=Word.authentic)
@@ -215,6 +216,29 @@ class QueueContract:
         clock.seconds += UNDO
         claim = queue.claim("ben")
         assert claim is not None and claim.case.id == "a"
+
+    def test_a_second_opinion_that_is_asked_for_is_somebody_elses_and_tells_nothing_of_how_well_people_agree(
+        self, made: Made, clock: Clock
+    ) -> None:
+        queue = made(second=0.0)
+        queue.open(case("a"))
+        with pytest.raises(Conflict, match="nobody has said yet"):
+            queue.again("a")
+        self.judge(queue, "ana", FAKE)
+        with pytest.raises(Conflict, match="nobody has said yet"):
+            queue.again("a")
+        clock.seconds += UNDO
+        assert [queue.again("a"), queue.again("a")] == [True, False]
+        assert queue.claim("ana") is None, "not to whoever gave the first"
+        claim = queue.claim("ben")
+        assert claim is not None and claim.case.id == "a"
+        queue.give(claim.token, REAL, who="ben")
+        clock.seconds += UNDO
+        first, second = queue.verdicts()
+        assert (first.label, second.label, second.first, second.drawn) == (1, None, Word.counterfeit, False)
+        found = report(queue)
+        assert found.agreement is None and found.disputed == ("a",)
+        assert not queue.again("a"), "a second opinion is the last"
 
     def test_audits_are_drawn_by_chance_and_carry_their_probability(self, made: Made) -> None:
         queue = made(audited=0.1)

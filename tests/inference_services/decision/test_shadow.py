@@ -125,7 +125,7 @@ def test_the_records_of_both_are_compared_item_by_item(
     bags.both(4)
     mine, verdicts = candidate.paired(record.read(bags.records), stable=bags.unit.digest, unit=bags.candidate)
     assert len(mine) == len(verdicts) == 4
-    found = candidate.compare(mine, verdicts, truth={f"i{at}": False for at in range(4)})
+    found = candidate.compare(mine, verdicts, labels={f"i{at}": (False,) for at in range(4)})
     assert (found.items, found.left_out, found.differ, found.labelled) == (4, 0, 4, 4)
     assert found.difference > 0, "it asks people about what stable accepts, and all are authentic"
     flags = [f"--unit={tmp_path / 'unit'}", f"--candidate={tmp_path / 'candidate'}", f"--records={bags.records}"]
