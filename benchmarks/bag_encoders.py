@@ -61,7 +61,7 @@ def features(encode: Callable[[Tensor], Tensor], given: NDArray[np.uint8]) -> tu
 
 def depths() -> Callable[[Tensor], Tensor]:
     """Of EfficientNet-Lite0: photos (n, 3, h, w) of 0..255 to the mean and deviation of each map after the blocks `TAPS`."""
-    layers = lite0.pretrained()[: TAPS[-1] + 2]  # the stem comes before the blocks
+    layers = list(lite0.pretrained())[: TAPS[-1] + 2]  # the stem comes before the blocks
 
     def read(photos: Tensor) -> Tensor:
         x, found = lite0.scaled(photos), []

@@ -64,7 +64,8 @@ def layers() -> nn.Sequential:
         for place in range(count):
             made.append(Block(inner, outer, side, stride=1 if place else stride, wider=len(made) > 1))
             inner = outer
-    return nn.Sequential(*made, Layer(inner, WIDTH)).to(memory_format=torch.channels_last)
+    made.append(Layer(inner, WIDTH))
+    return nn.Sequential(*made).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def scaled(photos: Tensor) -> Tensor:
