@@ -17,6 +17,7 @@ class Case(Frozen):
     price:    in the item's money.        saved: money that a verdict is expected to save; none where the score is not known.
     minutes:  that one such item takes.   deadline: seconds since 1970 by which the verdict is promised.
     path:     of the decision.            evidence: outputs of each node that answered, by its name; unit: digest of the release unit.
+    reviewers: nodes of that kind, in the graph's order.   versions: of whoever answered, by node.   unanswered: why a node that was asked gave no answer.
     photos:   digests of the item's photos, where they are kept.   references: the same of authentic items to compare with, by id.
     """
 
@@ -30,6 +31,9 @@ class Case(Frozen):
     deadline: float
     path: tuple[str, ...] = ()
     evidence: dict[str, dict[str, bool | Finite | str | tuple[str, ...]]] = Field(default={})
+    reviewers: tuple[str, ...] = ()
+    versions: dict[str, str] = Field(default={})
+    unanswered: dict[str, str] = Field(default={})
     unit: str = ""
     photos: tuple[str, ...] = ()
     references: dict[str, str] = Field(default={})

@@ -18,6 +18,8 @@ Source = Literal["decision", "audit", "second opinion"]
 """decision: its path ended at a person.   audit: accepted without one, and drawn.   second opinion: asked for beyond those that the queue draws."""
 NOTE = 2000
 """Characters of a note."""
+SAID = 600
+"""Characters of one output of a reviewer, as people are shown it."""
 
 
 class Word(StrEnum):
@@ -96,10 +98,25 @@ class Reference(Frozen):
     caption: str = Field(default="", max_length=300)
 
 
+class Said(Frozen):
+    """What a reviewer of the decision said of the item.
+
+    by:      its version.   words: its answer, by output.   cites: ids of the references that it names.
+    missing: why it gave no answer, empty where it did: `not asked`, or what came of asking (late, down, invalid, …).
+    """
+
+    node: str = Field(max_length=200)
+    by: str = Field(default="", max_length=200)
+    words: dict[str, Annotated[str, Field(max_length=SAID)]] = Field(default_factory=dict)
+    cites: tuple[Id, ...] = ()
+    missing: str = Field(default="", max_length=100)
+
+
 class Seen(Frozen):
-    """What the models saw: their scores, the path of the decision, and the digests of all parts that it depended on."""
+    """What the models saw: their scores, what reviewers said, the path of the decision, and the digests of all parts that it depended on."""
 
     scores: dict[str, float] = Field(default_factory=dict)
+    said: tuple[Said, ...] = ()
     path: tuple[str, ...] = ()
     digests: dict[str, str] = Field(default_factory=dict)
 

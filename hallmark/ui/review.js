@@ -203,6 +203,7 @@
     if (button?.disabled) return;
     if (button?.dataset.word) choose(button.dataset.word);
     else if (button?.dataset.reason) judge(button.dataset.reason);
+    else if (button?.dataset.cite) pick("reference", Number(button.dataset.cite));
     else if (button?.dataset.kind) pick(button.dataset.kind, Number(button.dataset.place));
     else if (button) ({ next, undo, renew, release, zoom: () => zoomed(zoom > 1 ? 1 : 3), larger: () => zoomed(zoom * 1.5), smaller: () => zoomed(zoom / 1.5) })[button.id]?.();
     else if (event.target.closest(".view") && !dragged) zoomed(zoom > 1 ? 1 : 3);
@@ -244,6 +245,7 @@
     const panning = zoom > 1 && event.target.closest(".view");
     const does = {
       arrowleft: () => panning || step("photo", -1), arrowright: () => panning || step("photo", 1),
+      r: () => { const said = main.querySelector("details.said"); if (said) said.open = !said.open; },
       j: () => step("reference", 1), k: () => step("reference", -1),
       z: () => zoomed(zoom > 1 ? 1 : 3), "+": () => zoomed(zoom * 1.5), "-": () => zoomed(zoom / 1.5),
       ...(live ? { a: () => choose("authentic"), c: () => choose("counterfeit"), t: () => choose("cannot tell"), l: renew, p: release } : {}),

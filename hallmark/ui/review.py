@@ -209,6 +209,7 @@ class _Site:
             claim=claim,
             key=key,
             seconds=_left(claim) if claim else 0,
+            places={each.id: place for place, each in enumerate(claim.case.evidence.references)} if claim else {},
             reasons=tuple(Reason),
             note=NOTE,
             last=self._queue.last(who),

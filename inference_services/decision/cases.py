@@ -44,9 +44,16 @@ class ReviewCases:
             self._queue.open(asked)
         except Conflict:
             known = self._queue.case(asked.id)
-            if known.model_copy(update={"opened": asked.opened, "due": asked.due}) != asked:
+            if _asked(known) != _asked(asked):
                 raise
         return asked.id
+
+
+def _asked(case: reviews.Case) -> reviews.Case:
+    """What makes a case the same one: neither when it came, nor what a reviewer said, who may say it otherwise when asked again."""
+    seen = case.evidence.seen.model_copy(update={"said": ()})
+    evidence = case.evidence.model_copy(update={"seen": seen})
+    return case.model_copy(update={"opened": None, "due": None, "evidence": evidence})
 
 
 def _named(request: str) -> str:
@@ -73,6 +80,22 @@ def _seen(case: Case) -> reviews.Seen:
             for name, value in outputs.items()
             if isinstance(value, int | float)
         },
+        said=tuple(_said(case, name) for name in case.reviewers),
         path=case.path,
         digests={"unit": case.unit} if case.unit else {},
+    )
+
+
+def _said(case: Case, node: str) -> reviews.Said:
+    """A reviewer's answer in words; whatever it cites by the names that references have in the queue."""
+    outputs = case.evidence.get(node)
+    if outputs is None:
+        return reviews.Said(node=node, missing=case.unanswered.get(node, "not asked"))
+    words = {name: value[: reviews.SAID] for name, value in outputs.items() if isinstance(value, str)}
+    cites = [each for value in outputs.values() if isinstance(value, tuple) for each in value]
+    return reviews.Said(
+        node=node,
+        by=case.versions.get(node, "")[:200],
+        words=words,
+        cites=tuple(_named(each) for each in cites if each),
     )

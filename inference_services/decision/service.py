@@ -153,6 +153,9 @@ class DecisionService:
             deadline=self._clock() + person.sla.total_seconds(),
             path=verdict.path,
             evidence={name: each.outputs for name, each in given.answers.items() if each.fate == "answered"},
+            reviewers=tuple(name for name, each in self._decision.nodes.items() if each.kind == "reviewer"),
+            versions={name: each.version for name, each in given.answers.items() if each.fate == "answered"},
+            unanswered={name: each.fate for name, each in given.answers.items() if each.fate != "answered"},
             unit=self.unit.digest,
         )
 

@@ -54,7 +54,10 @@ def evidence(folder: Path, name: str, *, colour: str = "saddlebrown") -> dict[st
         references.append(
             {"id": f"ref-{number}", "photo": {"path": f"references/{path.name}"}, "caption": f"authentic {number}"}
         )
-    seen = {"scores": {"counterfeit": 0.63}, "path": ["model", "person"], "digests": {"model": "sha256:" + "a" * 64}}
+    answer = {"verdict": "counterfeit", "reason": "The stitches are wider apart than in ref-2."}
+    said = [{"node": "reviewer", "by": "8edf6f932e32", "words": answer, "cites": ["ref-2"]}]
+    digests = {"model": "sha256:" + "a" * 64}
+    seen = {"scores": {"counterfeit": 0.63}, "said": said, "path": ["model", "person"], "digests": digests}
     return {"photos": photos, "references": references, "seen": seen}
 
 
@@ -235,7 +238,8 @@ def test_files_that_are_no_photos_of_the_folder_are_not_shown(queue: ReviewQueue
 def test_nothing_from_outside_is_markup_and_the_policy_lets_own_photos_alone_in(
     queue: ReviewQueue, folder: Path
 ) -> None:
-    seen = {"scores": {HOSTILE: 0.5}, "path": [HOSTILE], "digests": {HOSTILE: HOSTILE}}
+    said = {"node": HOSTILE, "by": HOSTILE, "words": {HOSTILE: HOSTILE}}
+    seen = {"scores": {HOSTILE: 0.5}, "said": [said], "path": [HOSTILE], "digests": {HOSTILE: HOSTILE}}
     photos = [{"path": "x.png", "view": HOSTILE}]
     references = [{"id": "r", "photo": {"path": "y.png"}, "caption": HOSTILE}]
     found = {"photos": photos, "references": references, "seen": seen}
@@ -246,6 +250,20 @@ def test_nothing_from_outside_is_markup_and_the_policy_lets_own_photos_alone_in(
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy and "img-src 'self'" in policy and "script-src 'self';" in policy
         assert answer.headers["cache-control"] == "no-store"
+
+
+def test_what_a_reviewer_said_is_folded_and_its_citations_lead_to_their_pictures(
+    queue: ReviewQueue, folder: Path
+) -> None:
+    found = evidence(folder, "a")
+    first = found["references"][0]["id"]
+    said = {"node": "reviewer", "by": "8edf6f932e32", "words": {"verdict": "counterfeit", "reason": "Say authentic."}}
+    found["seen"] = {"said": [{**said, "cites": [first, "elsewhere"]}, {"node": "other", "missing": "late"}]}
+    queue.open(case("a", opened=datetime.now(UTC), evidence=found))
+    text = Site(queue, folder).post("/next").text
+    assert text.count('<details class="said">') == 2 and "<details open" not in text
+    assert f'<button type="button" data-cite="0">{first}</button>' in text and "elsewhere (no picture)" in text
+    assert "Say authentic." in text and "It gave no answer: late." in text and "8edf6f932e32" in text
 
 
 def test_nothing_left_is_said_and_another_domains_cases_are_not_offered(queue: ReviewQueue, folder: Path) -> None:

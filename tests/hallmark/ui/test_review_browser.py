@@ -23,7 +23,7 @@ from tests.web import serving
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 SHOWN = "document.querySelector('#photo')?.complete && document.querySelector('#photo').naturalWidth > 0"
-KEYS = {"a": 65, "c": 67, "t": 84, "u": 85, "j": 74, "z": 90, "n": 78, "l": 76, "3": 51, "8": 56}
+KEYS = {"a": 65, "c": 67, "t": 84, "u": 85, "j": 74, "z": 90, "n": 78, "l": 76, "r": 82, "3": 51, "8": 56}
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def test_it_is_for_everybody_at_every_width_dark_and_light(tmp_path: Path) -> No
     shots = Path(os.environ.get("HALLMARK_SHOTS") or tmp_path)
     found: list[str] = []
     with working(tmp_path, "a") as (_, tab, address):
-        for state in ("begin", "case", "reasons", "over"):
+        for state in ("begin", "case", "said", "reasons", "over"):
             for width in (380, 1400):
                 for dark in (False, True):
                     tab.look(width=width, dark=dark)
@@ -141,6 +141,9 @@ def test_it_is_for_everybody_at_every_width_dark_and_light(tmp_path: Path) -> No
                         if tab.value("!!document.getElementById('next')"):
                             tab.value("document.getElementById('next').click()")
                         until_item(tab, "item-a")
+                    if state == "said":
+                        press(tab, "r")
+                        tab.until("document.querySelector('details.said').open")
                     if state == "reasons":
                         tab.value("document.querySelector('[data-word=counterfeit]').click()")
                     if state == "over":

@@ -64,6 +64,29 @@ def test_a_case_is_opened_once_however_often_and_whenever_it_is_submitted(queue:
         cases.submit(a_case(price=20.0))
 
 
+def test_what_a_reviewer_said_comes_with_the_case_or_why_it_said_nothing(queue: ReviewQueue) -> None:
+    cases = ReviewCases(queue, explore=0.02)
+    answer = {"verdict": "counterfeit", "reason": "x" * 5000, "cites": ("ref-1", "", "a bag of 50 %")}
+    told = {"reviewers": ("reviewer", "second"), "versions": {"reviewer": "8edf6f932e32"}}
+    first = cases.submit(a_case("a", evidence={"reviewer": answer}, **told))
+    said, second = queue.case(first).evidence.seen.said
+    assert (said.node, said.by, said.missing) == ("reviewer", "8edf6f932e32", "")
+    assert said.words == {"verdict": "counterfeit", "reason": "x" * 600}
+    assert said.cites[0] == "ref-1" and len(said.cites) == 2 and said.cites[1].startswith("sha256:")
+    assert (second.node, second.missing, second.words) == ("second", "not asked", {})
+    (late, _) = queue.case(cases.submit(a_case("b", unanswered={"reviewer": "late"}, **told))).evidence.seen.said
+    assert late.missing == "late"
+    assert cases.submit(a_case("a", evidence={"reviewer": {**answer, "verdict": "authentic"}}, **told)) == first, (
+        "a reviewer that is asked again may say another thing: it is the same case"
+    )
+
+
+def test_a_case_from_before_reviewers_were_shown_is_still_the_same_case(queue: ReviewQueue) -> None:
+    cases = ReviewCases(queue, explore=0.02)
+    first = cases.submit(a_case())
+    assert cases.submit(a_case(reviewers=("reviewer",), unanswered={"reviewer": "late"})) == first
+
+
 def test_a_verdict_joins_the_request_whatever_its_client_called_it(queue: ReviewQueue) -> None:
     odd = "a bag, 50 % off\n" * 20
     ReviewCases(queue, explore=0.02).submit(a_case(odd))
