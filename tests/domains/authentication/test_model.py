@@ -220,7 +220,11 @@ def test_an_open_bag_ends_at_an_expert_who_sees_its_photos_beside_the_references
         host = "http://127.0.0.1"
         async with httpx.AsyncClient(transport=httpx.ASGITransport(page), base_url=host, trust_env=False) as person:
             html = (await person.post("/next", json={}, headers={"x-hallmark-review": "1"})).text
+            names = [each for each in said["items"] if each]
             shown = re.findall(r'<button[^>]*><img src="(/photo/\w+/(\w+)/\d+)" alt="([^"]*)"', html)
+            cites = re.findall(r'data-cite="(\d+)"', html)
+            assert [names[int(each)] for each in cites] == list(cited), "what the reviewer cites leads to its picture"
+            assert f"<dd>{record.given.answers['reviewer'].outputs['reason']}</dd>" in html
             got: dict[str, list[bytes]] = {"photo": [], "reference": []}
             for path, kind, _ in shown:
                 got[kind].append((await person.get(path)).content)
