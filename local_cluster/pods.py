@@ -22,6 +22,8 @@ Json = dict[str, Any]
 Key = tuple[str, str]
 
 WARM_ANNOTATION = "hallmark.dev/warm-until"
+PORTS_ANNOTATION = "hallmark.dev/ports"
+"""Where this machine answers for the pod's ports: `8080=127.0.0.1:41223, …`. Kubernetes has nothing of the kind: a pod has an address of its own."""
 
 
 class RunningPod:
@@ -66,7 +68,11 @@ class RunningPod:
                 "name": self.pod.name,
                 "namespace": self.key[0],
                 "labels": labels,
-                "annotations": template["annotations"] | ({WARM_ANNOTATION: _time(warm_until)} if warm_until else {}),
+                "annotations": {
+                    **template["annotations"],
+                    **({WARM_ANNOTATION: _time(warm_until)} if warm_until else {}),
+                    PORTS_ANNOTATION: ", ".join(f"{port}=127.0.0.1:{here}" for port, here in self.ports.items()),
+                },
             },
             "spec": spec | ({"serviceAccountName": account} if account else {}),
         }

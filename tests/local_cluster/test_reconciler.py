@@ -19,6 +19,7 @@ from real_model import configured, real_model
 
 from hallmark import names
 from inference_services.protocol.pb import protobufs
+from local_cluster.pods import PORTS_ANNOTATION
 
 Open = Callable[..., Any]
 Runtime = Callable[..., dict[str, Any]]
@@ -337,8 +338,11 @@ def test_sidecars_volumes_and_ports_are_as_in_a_pod(cluster: Open, fake_runtime:
             c.store.update(fake_runtime(container=container, sidecars=[sidecar], volumes=volumes))
             c.apply(1)
             await c.ready({ONE: 100})
-            pod = c.pod(1)["metadata"]["name"]
+            meta = c.pod(1)["metadata"]
+            pod = meta["name"]
             main, monitor = (c.reconciler.address("fraud", pod, port) for port in (8080, 9090))
+            shown = f"8080={main[0]}:{main[1]}, 9090={monitor[0]}:{monitor[1]}"
+            assert meta["annotations"][PORTS_ANNOTATION] == shown, "whoever has kubectl finds it"
             seen = (await c.client.get(f"http://{main[0]}:{main[1]}/env")).json()["argv"]
             assert f"--peer=http://127.0.0.1:{monitor[1]}/" in seen
             assert c.reconciler.address("fraud", pod, 22) is None
