@@ -152,6 +152,14 @@ def cost(decision: Decision, verdict: Verdict, *, counterfeit: bool, price: floa
     return verdict.spent + economics.realized(decision.costs, verdict.action, counterfeit=counterfeit, price=price)
 
 
+def _either(decision: Decision, verdict: Verdict, *, price: float) -> tuple[float, float]:
+    """What a verdict costs of an authentic item, and of a counterfeit."""
+    return (
+        cost(decision, verdict, counterfeit=False, price=price),
+        cost(decision, verdict, counterfeit=True, price=price),
+    )
+
+
 class _Pair(NamedTuple):
     """One item of which they make something else: what the candidate costs more if it is authentic, and if it is a counterfeit.
 
@@ -243,17 +251,13 @@ def _paired_costs(
         if found is None or (found.person is not None and found.person not in nodes):
             continue
         price = float(record.given.item[record.decision.costs.price])
-        told = tuple(labels.get(item, ()))
-        costs.append(_known_or_expected(record, told, price))
+        told, stables = tuple(labels.get(item, ())), _either(record.decision, record.verdict, price=price)
+        costs.append(_known_or_expected(record, told, stables))
         if (found.action, found.person) == (record.verdict.action, record.verdict.person):
             more.append(found.spent - record.verdict.spent)
             continue
-        authentic, counterfeit = (
-            cost(record.decision, found, counterfeit=each, price=price)
-            - cost(record.decision, record.verdict, counterfeit=each, price=price)
-            for each in (False, True)
-        )
-        wrong = record.decision.mistaken
+        mine, wrong = _either(record.decision, found, price=price), record.decision.mistaken
+        authentic, counterfeit = (each - other for each, other in zip(mine, stables, strict=True))
         pairs.append(_Pair(item, len(more), record.verdict.action, authentic, counterfeit, told, wrong))
         more.append(0.0)
     return costs, more, pairs
@@ -284,7 +288,7 @@ def _wanting(stable: Sequence[DecisionRecord], pairs: Sequence[_Pair], *, items:
     """Which labels are missing where those that are there do not stand for the rest, and how they come."""
     accepted = [each for each in pairs if each.ended == "accept"]
     audited = sum(bool(each.labels) for each in accepted)
-    if accepted and audited < min(_FEW, len(accepted)):
+    if audited < len(accepted) and not _stand("accept", accepted):
         text = f"of {len(accepted)} that stable accepted {audited} were audited, and {_FEW} stand for the rest"
         share = stable[-1].decision.explore
         if share:
@@ -293,7 +297,7 @@ def _wanting(stable: Sequence[DecisionRecord], pairs: Sequence[_Pair], *, items:
         yield text
     asked = [each for each in pairs if each.ended == "person"]
     answered = sum(bool(each.labels) for each in asked)
-    if answered < _WHOLE * len(asked):
+    if not _stand("person", asked):
         yield f"of {len(asked)} that people were asked about {answered} have an answer that is final, and {_WHOLE:.0%} stand for the rest"
     if others := len(pairs) - len(accepted) - len(asked):
         yield f"nobody labels the {others} that stable refused or rejected"
@@ -308,15 +312,18 @@ def _pace(stable: Sequence[DecisionRecord], items: int) -> str:
     return f" or {days:.3g} days as they come now"
 
 
-def _known_or_expected(record: DecisionRecord, labels: Sequence[bool], price: float) -> float:
-    """What stable's verdict has cost, or is expected to where nobody knows."""
+def _known_or_expected(record: DecisionRecord, labels: Sequence[bool], either: tuple[float, float]) -> float:
+    """What stable's verdict has cost, or is expected to where nobody knows.   either: what it costs by the truth."""
     if not labels:
         return record.verdict.spent + (record.verdict.expected or 0.0)
-    authentic, counterfeit = (
-        cost(record.decision, record.verdict, counterfeit=each, price=price) for each in (False, True)
-    )
     wrong = record.decision.mistaken
-    return by_label(authentic, counterfeit, label=labels[0], mistaken=(wrong, wrong))
+    return by_label(*either, label=labels[0], mistaken=(wrong, wrong))
+
+
+def _stand(ended: str, pairs: Sequence[_Pair]) -> bool:
+    """Do the labels of these, which stable all ended so, stand for those that have none?"""
+    labelled = sum(bool(each.labels) for each in pairs)
+    return {"accept": labelled >= _FEW, "person": labelled >= _WHOLE * len(pairs)}.get(ended, False)
 
 
 def _bounds(more: np.ndarray, pairs: Sequence[_Pair], *, twice: bool) -> tuple[np.ndarray, np.ndarray, int]:
@@ -324,8 +331,7 @@ def _bounds(more: np.ndarray, pairs: Sequence[_Pair], *, twice: bool) -> tuple[n
     low, high, unknown = more.copy(), more.copy(), 0
     for ended in sorted({each.ended for each in pairs}):
         mine = [each for each in pairs if each.ended == ended]
-        labelled = [each for each in mine if each.labels]
-        enough = {"accept": len(labelled) >= _FEW, "person": len(labelled) >= _WHOLE * len(mine)}.get(ended, False)
+        labelled, enough = [each for each in mine if each.labels], _stand(ended, mine)
         times = len(mine) / len(labelled) if enough else 1.0
         for each in labelled:
             low[each.at] = high[each.at] = times * each.known(twice=twice)

@@ -16,6 +16,8 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Person = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
 Source = Literal["decision", "audit", "second opinion"]
 """decision: its path ended at a person.   audit: accepted without one, and drawn.   second opinion: asked for beyond those that the queue draws."""
+DRAWN, ASKED = 2, 3
+"""Rounds of second opinions: of one that chance drew, and of one that somebody asked for."""
 NOTE = 2000
 """Characters of a note."""
 SAID = 600
@@ -203,7 +205,7 @@ class Claim(Frozen):
 class Given(Frozen):
     """A verdict that stands.
 
-    round: 1; 2 for a second opinion that chance drew, 3 for one that was asked for; then `first` is what the first said.   final: it can no longer be taken back.
+    round: 1, or `DRAWN` or `ASKED` for a second opinion; then `first` is what the first said.   final: it can no longer be taken back.
     sent:  its label has arrived.
     """
 
@@ -225,7 +227,7 @@ class Given(Frozen):
     @property
     def drawn(self) -> bool:
         """Is it a second opinion that chance drew, which tells how well people agree?"""
-        return self.round == 2
+        return self.round == DRAWN
 
     @property
     def source(self) -> Source:

@@ -14,15 +14,13 @@ from datetime import UTC, datetime
 from hallmark.errors import Conflict, DeclarationError, NotFound
 from hallmark.files import digest_text
 from hallmark.reviews import sampling
-from hallmark.reviews.case import Case, Claim, Event, Given, Verdict, Waiting
+from hallmark.reviews.case import ASKED, DRAWN, Case, Claim, Event, Given, Verdict, Waiting
 from hallmark.reviews.database import Database, Session
 
 LEASE = 600.0
 """Seconds that a claim lasts where nobody asks for more."""
 UNDO = 120.0
 """Seconds in which a verdict can be taken back, unless the person gives another before."""
-ASKED = 3
-"""Round of a second opinion that somebody asked for; 2 is that of one that chance drew."""
 RESERVE = 0.25
 """Share of a case's time that is left when it becomes urgent."""
 _ROUNDS = 50
@@ -171,7 +169,7 @@ class ReviewQueue:
     def again(self, case_id: str) -> bool:
         """Have somebody else look at a case too; False where that is so already. `Conflict` before a first verdict is final.
 
-        Such a case was chosen, so its two verdicts say nothing of how well people agree: its round is `ASKED`, not the 2 that chance draws.
+        Such a case was chosen, so its two verdicts say nothing of how well people agree: its round is `ASKED`, not `DRAWN`.
         """
         now = self._clock()
         with self._database.transaction() as session:
@@ -189,11 +187,7 @@ class ReviewQueue:
                 )
             if session.all("SELECT 1 FROM reviews WHERE case_id = :id AND round > 1", id=case_id):
                 return False
-            ((body,),) = session.all("SELECT body FROM cases WHERE id = :id", id=case_id)
-            case = Case.model_validate_json(body)
-            due = now + (case.due - case.opened).total_seconds()
-            self._enqueue(session, case, round=ASKED, not_by=first[0][0], opened=now, due=due)
-            self._note(session, case_id, ASKED, "opened", "", "asked for")
+            self._second_opinion(session, case_id, round=ASKED, not_by=first[0][0], now=now, told="asked for")
             return True
 
     def undo(self, who: str) -> Claim:
@@ -504,6 +498,23 @@ class ReviewQueue:
             urgent=due - RESERVE * (due - opened),
         )
 
+    def _second_opinion(
+        self,
+        session: Session,
+        case_id: str,
+        *,
+        round: int,  # noqa: A002 - the domain's word
+        not_by: str,
+        now: float,
+        told: str,
+    ) -> None:
+        """Open a case to everybody but one person, with as much time as it had at first."""
+        ((body,),) = session.all("SELECT body FROM cases WHERE id = :id", id=case_id)
+        case = Case.model_validate_json(body)
+        due = now + (case.due - case.opened).total_seconds()
+        self._enqueue(session, case, round=round, not_by=not_by, opened=now, due=due)
+        self._note(session, case_id, round, "opened", "", told)
+
     def _tidy(self, session: Session, now: float) -> None:
         """Claims that ended are free again; verdicts that are final open the second opinions that chance draws."""
         ((due,),) = session.all(
@@ -528,11 +539,7 @@ class ReviewQueue:
             session.run("UPDATE verdicts SET settled = 1 WHERE number = :n", n=number)
             self._know_salt(session)
             if round_ == 1 and sampling.drawn("second opinion", case_id, self._second, salt=self._salt):
-                ((body,),) = session.all("SELECT body FROM cases WHERE id = :id", id=case_id)
-                case = Case.model_validate_json(body)
-                time_for_it = (case.due - case.opened).total_seconds()
-                self._enqueue(session, case, round=2, not_by=who, opened=now, due=now + time_for_it)
-                self._note(session, case_id, 2, "opened", "", "second opinion")
+                self._second_opinion(session, case_id, round=DRAWN, not_by=who, now=now, told="second opinion")
 
     def _know_salt(self, session: Session) -> None:
         if not self._salt:
