@@ -146,6 +146,9 @@ DECISION: dict[str, Family] = _decision(
         (),
     ),
     ("candidate_left_out", "counter", "Items that it did not decide, by why not.", ("reason",), ()),
+    ("share", "gauge", "Share of items that the candidate decides in earnest, 0 to 1.", (), ()),
+    ("share_stopped", "gauge", "1 where that share ended by itself.", (), ()),
+    ("share_items", "counter", "Items of that share, by who decided them and why.", ("decided_by", "why"), ()),
     ("in_flight", "gauge", "Items that are being decided.", (), ()),
 )
 

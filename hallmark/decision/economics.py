@@ -56,10 +56,10 @@ class Pace:
         self._turn(at)
         self._seen.append((rate, at))
 
-    def took(self, at: float) -> None:
-        """An item was given to a person."""
+    def took(self, at: float, minutes: float | None = None) -> None:
+        """An item was given to a person, for as many minutes as one takes, or as many as are said."""
         self._turn(at)
-        self._spent += self._minutes
+        self._spent += self._minutes if minutes is None else minutes
 
     def left(self, at: float) -> float:
         """Minutes of this day that are not given away."""

@@ -25,15 +25,34 @@ class AuditLabels:
                 yield each.case.evidence.seen.digests.get("unit", ""), bool(each.label)
 
 
+class Labels:
+    """Final labels by the request that asked; reads on from where it was."""
+
+    def __init__(self, queue: ReviewQueue, *, domain: str) -> None:
+        self._queue, self._domain = queue, domain
+        self._after = 0
+        self._found: dict[str, tuple[bool, ...]] = {}
+
+    def by_request(self) -> dict[str, tuple[bool, ...]]:
+        """Whether an item is a counterfeit, as each person said who could tell and whose verdict is final, the first of them first."""
+        later: dict[str, tuple[bool, ...]] = {}
+        waits = False
+        for each in self._queue.verdicts(domain=self._domain, after=self._after):
+            waits = waits or not each.final
+            into = later if waits else self._found  # what comes after a verdict that may be taken back is read again
+            if each.final and (label := each.verdict.word.label) is not None:
+                known = later.get(each.case.asked) or self._found.get(each.case.asked, ())
+                into[each.case.asked] = (*known, bool(label))
+            if not waits:
+                self._after = each.number
+        return {**self._found, **later}
+
+
 def final(address: str, *, domain: str) -> dict[str, tuple[bool, ...]]:
-    """Whether an item is a counterfeit, by the request that asked, as each person said who could tell and whose verdict is final, the first of them first."""
+    """Those labels of a whole queue."""
     queue = ReviewQueue(database.connect(address))
     try:
-        found: dict[str, tuple[bool, ...]] = {}
-        for each in queue.verdicts(domain=domain):
-            if each.final and (label := each.verdict.word.label) is not None:
-                found[each.case.asked] = (*found.get(each.case.asked, ()), bool(label))
-        return found
+        return Labels(queue, domain=domain).by_request()
     finally:
         queue.close()
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hallmark.decision.share import FILE as SHARE
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.reviews.database import FORMS
 from hallmark.settings import REVIEWS
@@ -53,6 +54,12 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NODE=URL",
         help="where else the candidate's node may be, or where one that stable lacks is",
+    )
+    add(
+        "--share",
+        type=Path,
+        metavar="FILE",
+        help=f"{SHARE} that `hallmark decision share` writes: of how many items the candidate decides in earnest; followed without a restart",
     )
     add("--records", type=Path, help="folder for the record of every decision")
     add(
@@ -125,6 +132,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         crops=crops.Crops(flags.crops, expected=env.get(crops.DIGEST)),
         expired=flags.expired,
         look=flags.look,
+        share=flags.share,
         host=flags.host,
         http_port=flags.http_port,
     )
@@ -143,6 +151,8 @@ def _units(flags: argparse.Namespace, env: Mapping[str, str]) -> tuple[Unit, Uni
         logging.getLogger(__name__).warning("HALLMARK_UNIT_DIGEST is not set: any whole unit will be served")
     found = unit.read(flags.unit, expected=expected)
     if flags.candidate is None:
+        if flags.share is not None:
+            raise DeclarationError("--share", expected="--candidate beside it", got="none", fix="name its folder")
         return found, None
     candidate = unit.read(flags.candidate, expected=env.get("HALLMARK_CANDIDATE_DIGEST"))
     if (candidate.domain, candidate.digest == found.digest) != (found.domain, False):

@@ -49,11 +49,9 @@ class ReviewCases:
         return asked.id
 
 
-def _asked(case: reviews.Case) -> reviews.Case:
-    """What makes a case the same one: neither when it came, nor what a reviewer said, who may say it otherwise when asked again."""
-    seen = case.evidence.seen.model_copy(update={"said": ()})
-    evidence = case.evidence.model_copy(update={"seen": seen})
-    return case.model_copy(update={"opened": None, "due": None, "evidence": evidence})
+def _asked(case: reviews.Case) -> tuple[object, ...]:
+    """What makes a case the same one: the item and its photos. What is said of it may be another unit's by now, and it came at another time."""
+    return (case.domain, case.item, case.request, case.price, case.evidence.photos)
 
 
 def _named(request: str) -> str:

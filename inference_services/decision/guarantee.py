@@ -39,11 +39,22 @@ class GuaranteeWatch:
     @property
     def expired(self) -> bool:
         """Does the guarantee no longer hold, as far as anybody knows?"""
-        return self._guarantee.state.broken is not None or self._clock() - self._looked > self._blind
+        return self.broken or self._clock() - self._looked > self._blind
+
+    @property
+    def broken(self) -> bool:
+        """Do labels say that it does not hold?"""
+        return self._guarantee.state.broken is not None
+
+    @property
+    def told(self) -> str:
+        """What labels say."""
+        state = self._guarantee.state
+        return f"{state.counterfeits} counterfeits among {state.labels} audited accepts"
 
     def look(self) -> None:
         """Take new labels in; whatever ails the queue is logged, and looked at again."""
-        before = self._guarantee.state.broken
+        before = self.broken
         try:
             for unit, counterfeit in self._labels.news():
                 if unit == self._unit.digest:
@@ -53,12 +64,9 @@ class GuaranteeWatch:
             return
         self._looked = self._clock()
         state = self._guarantee.state
-        if state.broken is not None and before is None:
+        if self.broken and not before:
             _log.error(
-                "the guarantee of %s no longer holds: %d counterfeits among %d audited accepts; nothing is accepted any more",
-                self._unit.digest,
-                state.counterfeits,
-                state.labels,
+                "the guarantee of %s no longer holds: %s; nothing is accepted any more", self._unit.digest, self.told
             )
         self._metrics.set("guarantee_labels", state.labels)
         self._metrics.set("guarantee_counterfeits", state.counterfeits)

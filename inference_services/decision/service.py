@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from hallmark.decision import engine
 from hallmark.decision.case import Case, Cases
@@ -26,8 +27,25 @@ _NOTHING: Mapping[str, Answer] = {}
 _log = logging.getLogger(__name__)
 
 
+class Weighed(NamedTuple):
+    """A verdict that nobody has heard of yet: no person is asked, and nothing is on record.
+
+    until: of the loop's clock.   began: of the performance counter, when the request came.   at: seconds since 1970.
+    """
+
+    request: ItemRequest
+    given: Given
+    verdict: Verdict
+    until: float
+    began: float
+    at: float
+
+
 class DecisionService:
-    """Decides with one release unit."""
+    """Decides with one release unit.
+
+    pace: of the minutes that it gives away; its own without one.
+    """
 
     def __init__(
         self,
@@ -39,6 +57,7 @@ class DecisionService:
         metrics: DecisionMetrics,
         expired: Callable[[], bool] = lambda: False,
         pictures: Pictures | None = None,
+        pace: Pace | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.unit = unit
@@ -47,7 +66,7 @@ class DecisionService:
         self._nodes, self._cases, self._records = nodes, cases, records
         self._expired, self._clock, self._pictures = expired, clock, pictures
         self._person = next(iter(unit.decision.persons), None)
-        self._pace = Pace(unit.decision.nodes[self._person]) if self._person else None
+        self.pace = pace if pace or not self._person else Pace(unit.decision.nodes[self._person])
         self._audits: set[asyncio.Task[None]] = set()
 
     async def decide(
@@ -62,31 +81,45 @@ class DecisionService:
 
         within: seconds that the caller gives; no more than the declared deadline are used.   known: answers of nodes that need not be asked.
         """
-        loop = asyncio.get_running_loop()
+        return await self.tell(await self.weigh(request, within=within, headers=headers, known=known))
+
+    async def weigh(
+        self,
+        request: ItemRequest,
+        *,
+        within: float,
+        headers: Sequence[tuple[str, str]] = (),
+        known: Mapping[str, Answer] = _NOTHING,
+    ) -> Weighed:
+        """Ask nodes until there is a verdict; `tell` makes it one that holds."""
         began = time.perf_counter()
-        until = loop.time() + min(within, self._decision.deadline.total_seconds())
+        until = asyncio.get_running_loop().time() + min(within, self._decision.deadline.total_seconds())
         expired, now = self._expired(), self._clock()
-        dear = self._pace.price(now) if self._pace else math.inf
+        dear = self.pace.price(now) if self.pace else math.inf
         self.metrics.set("expired", float(expired))
         self.metrics.set("minute_price", -1.0 if dear == math.inf else dear)
         given = Given(id=request.id, domain=self.unit.domain, item=request.item, minute_price=dear, expired=expired)
+        while isinstance(found := engine.decide(self._decision, self.unit.thresholds, given), Ask):
+            answers = {name: known[name] for name in found.nodes if name in known}
+            if len(answers) < len(found.nodes):
+                ask = Ask(found.step, tuple(name for name in found.nodes if name not in known))
+                answers |= await self._ask(request, ask, given.answers, until=until, headers=headers)
+            given = given.model_copy(update={"answers": {**given.answers, **answers}})
+        return Weighed(request, given, found, until, began, now)
+
+    async def tell(self, weighed: Weighed) -> tuple[DecisionRecord, str]:
+        """Ask the person whom the verdict names, or whoever stands in, and write the record; OSError where that cannot be written."""
+        request, given, found, until, began, now = weighed
         case = ""
-        while True:
-            found = engine.decide(self._decision, self.unit.thresholds, given)
-            if isinstance(found, Ask):
-                answers = {name: known[name] for name in found.nodes if name in known}
-                if len(answers) < len(found.nodes):
-                    ask = Ask(found.step, tuple(name for name in found.nodes if name not in known))
-                    answers |= await self._ask(request, ask, given.answers, until=until, headers=headers)
-                given = given.model_copy(update={"answers": {**given.answers, **answers}})
-                continue
-            if found.person is None:
-                break
+        while found.person is not None:
             taken = await self._submitted(request, found, given, found.person, until=until - _MARGIN / 2)
             if taken is not None:
                 case = taken
                 break
             given = given.model_copy(update={"unheard": (*given.unheard, found.person)})
+            again = engine.decide(self._decision, self.unit.thresholds, given)
+            assert isinstance(again, Verdict)  # noqa: S101  whoever stands in for a person is no node that is asked
+            found = again
         record = DecisionRecord(
             unit=self.unit.digest,
             parts=self.unit.parts,
@@ -99,7 +132,7 @@ class DecisionService:
         self._records.write(record)
         self._count(found, time.perf_counter() - began, now)
         if found.audit and self._person:
-            task = loop.create_task(self._audit(request, found, given))
+            task = asyncio.get_running_loop().create_task(self._audit(request, found, given))
             self._audits.add(task)
             task.add_done_callback(self._audits.discard)
         return record, case
@@ -189,8 +222,13 @@ class DecisionService:
         self.metrics.add("verdicts", action=verdict.action, reason=verdict.reason)
         self.metrics.add("spent", verdict.spent)
         self.metrics.observe("seconds", seconds)
-        if self._pace and self._person:
+        self.noticed(verdict, now)
+
+    def noticed(self, verdict: Verdict, at: float) -> None:
+        """Count a verdict's minutes in the day, as of one of its own."""
+        if self.pace and self._person:
+            minutes = self._decision.nodes[self._person].minutes
             if verdict.saved is not None:
-                self._pace.saw(verdict.saved / self._decision.nodes[self._person].minutes, now)
+                self.pace.saw(verdict.saved / minutes, at)
             if verdict.action == "person" or verdict.audit:
-                self._pace.took(now)
+                self.pace.took(at, minutes)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hallmark.decision import candidate
 from hallmark.decision.case import Case
+from hallmark.decision.engine import Verdict
 from hallmark.decision.record import DecisionRecord
 from hallmark.decision.unit import Unit
 from inference_services.decision import messages
@@ -34,16 +35,32 @@ class NoCases:
 
 
 class Shadow:
-    """Of one candidate beside one stable unit.   metrics: stable's, which count what came of it."""
+    """Of one candidate beside one stable unit.
 
-    def __init__(self, service: DecisionService, stable: Unit, *, metrics: DecisionMetrics) -> None:
+    metrics: stable's, which count what came of it.   both: is told of each item that both decided on.
+    """
+
+    def __init__(
+        self,
+        service: DecisionService,
+        stable: Unit,
+        *,
+        metrics: DecisionMetrics,
+        both: Callable[[DecisionRecord, Verdict], None] | None = None,
+    ) -> None:
         self.unit = service.unit
-        self._service, self._metrics = service, metrics
+        self._service, self._metrics, self._both = service, metrics, both
         self._shared = candidate.shared(stable.decision, stable.parts, service.unit)
         self._running: set[asyncio.Task[None]] = set()
 
     def saw(self, request: ItemRequest, record: DecisionRecord, headers: Sequence[tuple[str, str]] = ()) -> None:
-        """Decide on an item that stable has decided on; later, and without anybody waiting."""
+        """Decide on an item that stable has decided on; later, and without anybody waiting.
+
+        One that the candidate has decided on in earnest took minutes of its day too.
+        """
+        if record.unit == self.unit.digest:
+            self._service.noticed(record.verdict, record.at)
+            return
         if len(self._running) >= AT_ONCE:
             self._metrics.add("candidate_left_out", reason="busy")
             return
@@ -66,6 +83,8 @@ class Shadow:
         except Exception as error:  # noqa: BLE001  whatever ails a shadow, nobody else notices
             self._left_out("error", error)
         else:
+            if self._both is not None:
+                self._both(record, found.verdict)
             self._metrics.add("candidate", stable=record.verdict.action, candidate=found.verdict.action)
 
     def _left_out(self, reason: str, error: Exception) -> None:

@@ -10,7 +10,7 @@ from inference_services.protocol import plain
 from inference_services.protocol.errors import BadRequest
 from inference_services.reviewer import messages
 from inference_services.reviewer.service import ReviewService
-from inference_services.transport.http1 import HttpRequest
+from inference_services.transport.http1 import HttpRequest, HttpResponse
 from inference_services.transport.one_model import OneModelRest, ServiceMetrics
 
 _AT_ONCE = 64
@@ -36,7 +36,9 @@ class ReviewerRest(OneModelRest):
         )
         self._crops = crops
 
-    async def answer(self, body: bytes, json_length: int | None, request: HttpRequest, *, within: float) -> bytes:
+    async def answer(
+        self, body: bytes, json_length: int | None, request: HttpRequest, *, within: float
+    ) -> HttpResponse:
         """The review, whose version is the prompt's."""
         version = self.version_of(request)
         if not version and len(self.services) > 1:
@@ -47,7 +49,7 @@ class ReviewerRest(OneModelRest):
         prompt = service.prompt
         asked = messages.read(prompt.prompt, self._crops, body, json_length)
         found = await service.review(asked, within=within)
-        return messages.answer(self.name, prompt.version, prompt.prompt, asked, found)
+        return HttpResponse(200, messages.answer(self.name, prompt.version, prompt.prompt, asked, found))
 
     def metrics_of(self, version: str) -> ServiceMetrics:
         """Those of the prompt."""

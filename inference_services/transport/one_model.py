@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from copy import copy
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -66,7 +66,7 @@ class ServiceMetrics:
         """Put one measurement into a histogram."""
         self._families[name].labels(**self._own, **labels).observe(amount)
 
-    def of(self, **own: str) -> ServiceMetrics:
+    def of(self, **own: str) -> Self:
         """The same counters with other labels of the service, such as of one of several prompts."""
         found = copy(self)
         found._own = {**self._own, **own}
@@ -102,8 +102,10 @@ class OneModelRest(ABC):
         self._running: set[asyncio.Task[None]] = set()
 
     @abstractmethod
-    async def answer(self, body: bytes, json_length: int | None, request: HttpRequest, *, within: float) -> bytes:
-        """The body of an answer, or a `ServeError`. within: seconds that the caller gives, infinite where it does not say."""
+    async def answer(
+        self, body: bytes, json_length: int | None, request: HttpRequest, *, within: float
+    ) -> HttpResponse:
+        """The answer, or a `ServeError`. within: seconds that the caller gives, infinite where it does not say."""
 
     @abstractmethod
     def metadata(self, version: str) -> dict[str, Any]:
@@ -180,7 +182,7 @@ class OneModelRest(ABC):
             given = request.headers.get(b"x-envoy-expected-rq-timeout-ms", b"")
             within = int(given) / 1000 if given.isdigit() and 0 < len(given) < 10 else float("inf")
             found = await self.answer(body, None if length is None else int(length), request, within=within)
-            reply(HttpResponse(200, found))
+            reply(found)
         except ServeError as error:
             self._refuse(error, reply, metrics)
         except Exception:  # noqa: BLE001  a mistake of ours is a counted 500, and the server lives on

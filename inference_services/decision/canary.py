@@ -1,0 +1,74 @@
+"""A candidate unit for a share of items: it decides on them in earnest, and stable stands in wherever it could not.
+
+Nobody is worse off for it: an item that the candidate has no answer of its own nodes for is decided by stable while there is time for that, else by
+the candidate, whose graph ends well in each case as stable's does. The minutes of persons are one day's for both.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from hallmark.decision import candidate
+from hallmark.decision.engine import Answer
+from hallmark.decision.record import DecisionRecord
+from hallmark.declaration import decision_paths
+from inference_services.decision import messages
+from inference_services.decision.messages import ItemRequest
+from inference_services.decision.metrics import DecisionMetrics
+from inference_services.decision.service import DecisionService, Weighed
+from inference_services.decision.share import ShareWatch
+from inference_services.protocol.errors import BadRequest
+
+_log = logging.getLogger(__name__)
+
+
+class Canary:
+    """Both services, and whoever says which of them an item is for.   metrics: stable's."""
+
+    def __init__(
+        self, stable: DecisionService, mine: DecisionService, share: ShareWatch, *, metrics: DecisionMetrics
+    ) -> None:
+        self._stable, self._mine, self._share, self._metrics = stable, mine, share, metrics
+        decision = stable.unit.decision
+        self._shared = candidate.shared(decision, stable.unit.parts, mine.unit)
+        self._deadline = decision.deadline.total_seconds()
+        self._longest = (decision_paths.longest(decision, decision.start) + decision_paths.MARGIN).total_seconds()
+
+    async def decide(
+        self, request: ItemRequest, *, within: float, headers: Sequence[tuple[str, str]] = ()
+    ) -> tuple[DecisionRecord, str]:
+        """As `DecisionService.decide`, by the unit that the item is drawn for."""
+        if not self._share.gives(request.id):
+            return await self._stable.decide(request, within=within, headers=headers)
+        began, within = time.perf_counter(), min(within, self._deadline)
+        known: Mapping[str, Answer] = {}
+        weighed, failed = None, "error"
+        try:
+            item = messages.facts(self._mine.unit.decision, request.tensors)
+            mine = ItemRequest(request.id, item, request.tensors, request.wanted)
+            weighed = await self._mine.weigh(mine, within=within, headers=headers)
+        except BadRequest:
+            failed = "request"  # stable says whether it is one for it too
+        except Exception as error:  # noqa: BLE001  whatever ails a candidate, the item gets an answer
+            _log.warning("the candidate %s did not decide: %s", self._mine.unit.digest, error or type(error).__name__)
+        left = within - (time.perf_counter() - began)
+        if weighed is not None:
+            if not self._failed(weighed) or left < self._longest:
+                self._count(weighed)
+                return await self._mine.tell(weighed)
+            failed = "node"
+            known = {name: each for name, each in weighed.given.answers.items() if name in self._shared}
+        self._metrics.add("share_items", decided_by="stable", why=failed)
+        self._share.went(failed == "request")
+        return await self._stable.decide(request, within=max(0.0, left), headers=headers, known=known)
+
+    def _failed(self, weighed: Weighed) -> bool:
+        """Did a node give no answer that would have given stable one?"""
+        return any(each.fate != "answered" for name, each in weighed.given.answers.items() if name not in self._shared)
+
+    def _count(self, weighed: Weighed) -> None:
+        failed = self._failed(weighed)
+        self._metrics.add("share_items", decided_by="candidate", why="node" if failed else "drawn")
+        self._share.went(not failed)

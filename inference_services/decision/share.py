@@ -1,0 +1,123 @@
+"""The share of items that a candidate decides, as the running service follows it: a file that a person changes, and three reasons to end it at once.
+
+It ends by itself where the candidate's own nodes fail often, where labels of its audited accepts break its guarantee, and where its decisions are
+dearer than stable's by their final costs. That is written down beside its records, so that a restart begins nothing anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hallmark.decision import share as shares
+from hallmark.decision.share import CandidateShare, Stop
+from hallmark.decision.unit import Unit
+from hallmark.errors import HallmarkError
+from inference_services.decision.cost import CostWatch
+from inference_services.decision.guarantee import GuaranteeWatch
+from inference_services.decision.metrics import DecisionMetrics
+
+EVERY = 1.0
+"""Seconds between two looks at the file."""
+_WINDOW, _FAILURES = 50, 10
+"""Of so many items that were the candidate's, the failures that end it."""
+_log = logging.getLogger(__name__)
+
+
+class ShareWatch:
+    """Of one candidate.
+
+    file: that of the share.   records: folder of the candidate's.   guarantee, cost: its own; none where no queue has labels.
+    metrics: stable's.
+    """
+
+    def __init__(
+        self,
+        unit: Unit,
+        file: Path,
+        records: Path,
+        *,
+        metrics: DecisionMetrics,
+        guarantee: GuaranteeWatch | None = None,
+        cost: CostWatch | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._unit, self._file, self._records, self._metrics = unit, file, records, metrics
+        self._guarantee, self._cost, self._clock = guarantee, cost, clock
+        self._share: CandidateShare | None = None
+        self._stop: Stop | None = None
+        self._went: deque[bool] = deque(maxlen=_WINDOW)
+        self._complaint = ""
+
+    @property
+    def percent(self) -> float:
+        """Of items that are the candidate's now."""
+        given = self._share is not None and self._stop is None and not self._expired
+        return self._share.percent if given and self._share is not None else 0.0
+
+    @property
+    def _expired(self) -> bool:
+        return self._guarantee is not None and self._guarantee.expired
+
+    def gives(self, item: str) -> bool:
+        """Is this item the candidate's?"""
+        return bool(self.percent) and self._share is not None and shares.drawn(self._share, self._unit.domain, item)
+
+    def went(self, well: bool) -> None:
+        """What came of an item that was the candidate's."""
+        self._went.append(well)
+        failures = len(self._went) - sum(self._went)
+        if failures >= _FAILURES:
+            self._end(f"it failed on {failures} of its last {len(self._went)} items")
+
+    def look(self) -> None:
+        """Read the file, and what labels say; whatever is wrong with the file, stable decides."""
+        found, complaint = None, ""
+        try:
+            found = shares.read(self._file)
+        except HallmarkError as error:
+            complaint = str(error)
+        if complaint and complaint != self._complaint:
+            _log.error("no item is the candidate's: %s", complaint)
+        self._complaint = complaint
+        self._follow(found if found is not None and found.candidate == self._unit.digest else None)
+        if self._share is not None and self._stop is None:
+            if self._guarantee is not None and self._guarantee.broken:
+                self._end(f"its guarantee no longer holds: {self._guarantee.told}")
+            elif self._cost is not None and (why := self._cost.dearer()):
+                self._end(why)
+        self._metrics.set("share", self.percent / 100)
+        self._metrics.set("share_stopped", float(self._stop is not None))
+
+    async def run(self, every: float = EVERY) -> None:
+        """Look again and again."""
+        while True:
+            await asyncio.to_thread(self.look)
+            await asyncio.sleep(every)
+
+    def _follow(self, found: CandidateShare | None) -> None:
+        if found == self._share:
+            return
+        self._went.clear()
+        self._stop = shares.stopped(self._records, found) if found is not None else None
+        self._share = found
+        percent = f"{found.percent:g}%" if found is not None else "no share"
+        _log.info("the candidate %s decides %s of items%s", self._unit.digest, percent, self._ended())
+
+    def _ended(self) -> str:
+        return f"; that ended by itself: {self._stop.why}" if self._stop is not None else ""
+
+    def _end(self, why: str) -> None:
+        if self._share is None or self._stop is not None:
+            return
+        self._stop = Stop(share=self._share, at=datetime.fromtimestamp(self._clock(), UTC), why=why)
+        _log.error("the candidate %s decides no item any more: %s", self._unit.digest, why)
+        try:
+            shares.stop(self._records, self._stop)
+        except OSError as error:
+            _log.error("the end of a share was not written down: %s", error.strerror or error)
