@@ -10,6 +10,7 @@ import typer
 from hallmark.cli.console import DomainName, Format, Output, emit, say
 from hallmark.cli.options import Why, declaration, since_of
 from hallmark.decision import terms
+from hallmark.decision.share import MOST
 from hallmark.errors import DeclarationError, HallmarkError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _seal_candidate(
         say(line)
     say(
         f"next: start the service with --candidate {place}, or commit {place} with what was rendered;"
-        f" then hallmark decision compare {domain.name}"
+        f" then hallmark decision compare {domain.name}, and share or promote"
     )
 
 
@@ -199,6 +200,42 @@ def promote(
     for line in decision_units.promote(domain, settings, verdict, why=why):
         say(line)
     _next(domain, settings)
+
+
+@app.command(epilog="Example: hallmark decision share authentication 10 --why 'two days in shadow'")
+def share(
+    domain: DomainName,
+    percent: Annotated[
+        float,
+        typer.Argument(help="Percent of items that it decides, up to 50; 0: none, as before.", show_default=False),
+    ],
+    records: Records = None,
+    since: Since = terms.SINCE,
+    minimum: Minimum = terms.MINIMUM,
+    margin: Margin = terms.MARGIN,
+    confidence: Confidence = terms.CONFIDENCE,
+    unjudged: Annotated[
+        bool, typer.Option("--unjudged", help="Though it has not decided on enough items in shadow, or is dearer.")
+    ] = False,
+    why: Why = "",
+) -> None:
+    """Have the candidate decide on a share of items in earnest; exit 3 where it is dearer, 4 before it has decided on enough in shadow.
+
+    A running service follows without a restart. It ends the share by itself where the candidate fails, breaks its guarantee, or is dearer.
+    """
+    from hallmark.decision.share import FILE
+    from hallmark.rollout import decision_units
+
+    settings = declaration(domain)[1]
+    found, verdict = None, None
+    if 0 < percent <= MOST and not unjudged:
+        found, verdict = _judged(domain, settings, Judging(records, since, minimum, margin, confidence))
+    for line in decision_units.share(domain, settings, percent, found, verdict, minimum=minimum, why=why):
+        say(line)
+    say(
+        f"the service that was started with --share {settings.shown(settings.releases / domain / FILE)} follows by itself;"
+        " on a cluster once it is committed"
+    )
 
 
 @app.command(epilog="Example: hallmark decision rollback authentication")
@@ -303,11 +340,24 @@ def show(
         for folder in (unit.CANDIDATE, unit.PREVIOUS):
             if (other := unit.there(unit_, settings, folder)) is not None:
                 say(f"{folder}: {other.digest}, {', '.join(decision_units.differences(found, other))}")
+        if share_told := _share(unit_, settings):
+            say(share_told)
     if found.domain in folders.names(settings):
         for line in units.behind(found, domains.load(found.domain, settings), settings):
             say(line)
         if (model := units.folder_of(found, settings)) is not None:
             say(f"its model, whose folder --crops takes: {settings.shown(model)}")
+
+
+def _share(name: str, settings: Settings) -> str:
+    """How many items the candidate decides, in words; empty where it decides none."""
+    from hallmark.rollout import decision_units
+
+    told, ended = decision_units.share_of(name, settings)
+    if told is None:
+        return ""
+    share = f"share: the candidate decides {told.percent:g}% of items since {told.since:%Y-%m-%d %H:%M} UTC"
+    return share if ended is None else f"{share}, and none since {ended.at:%Y-%m-%d %H:%M} UTC: {ended.why}"
 
 
 def _held(made: Unit) -> dict[str, int]:

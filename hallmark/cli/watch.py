@@ -95,7 +95,7 @@ def watch(
     from hallmark.metrics_port import serving
     from hallmark.registry.store import Registry
     from hallmark.rollout.commits import ReleaseCommit, Repository
-    from hallmark.rollout.decision_units import CandidateUnit
+    from hallmark.rollout.decision_units import CandidateUnit, EndedShare
     from hallmark.rollout.followers import ChampionAlias, Follower, ReleaseFile
     from hallmark.rollout.guarantee import DecisionGuarantee
     from hallmark.rollout.lease import Fence, Lease
@@ -139,6 +139,7 @@ def watch(
             training=training,
             scheduled=not (kubeflow or until),
             guarantee=DecisionGuarantee.at(domains[name], settings) if domains[name].decision else None,
+            share_ended=EndedShare(name, settings) if ReleaseFile.writable(settings) else lambda: "",
             fence=fence.token,
         )
 

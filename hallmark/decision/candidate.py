@@ -266,11 +266,8 @@ def _paired_costs(
 def verdict_on(found: CostComparison, *, minimum: int = MINIMUM, margin: float = MARGIN) -> CandidateVerdict:
     """Promote what costs no more than stable and its margin, refuse what costs more, and wait while that is not known."""
     span = f"{found.low:+.4g} to {found.high:+.4g} an item with {found.confidence:.0%} confidence"
-    if found.items < minimum:
-        return CandidateVerdict("wait", f"{found.items} of {minimum} items were decided by both")
-    whole = found.items + found.left_out
-    if found.left_out > _MISSED * whole:
-        return CandidateVerdict("wait", f"of {whole} items {found.left_out} were decided by stable alone")
+    if unseen := unseen_by(found, minimum=minimum):
+        return CandidateVerdict("wait", unseen)
     if found.high <= margin * found.stable:
         return CandidateVerdict("promote", f"it costs {span}, and stable {found.stable:.4g}")
     if found.low > 0:
@@ -282,6 +279,14 @@ def verdict_on(found: CostComparison, *, minimum: int = MINIMUM, margin: float =
     again = found.doubted - found.looked_again
     doubted = f"{again} labels on which most hangs are of one person" if again else ""
     return CandidateVerdict("wait", "; ".join(filter(None, (told, labelled, *found.wanting, doubted))))
+
+
+def unseen_by(found: CostComparison, *, minimum: int = MINIMUM) -> str:
+    """Why it has not decided on enough of what stable has; empty where it has."""
+    if found.items < minimum:
+        return f"{found.items} of {minimum} items were decided by both"
+    whole = found.items + found.left_out
+    return f"of {whole} items {found.left_out} were decided by stable alone" if found.left_out > _MISSED * whole else ""
 
 
 def _wanting(stable: Sequence[DecisionRecord], pairs: Sequence[_Pair], *, items: int) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from hallmark import names, templates
 from hallmark.artifacts import release
 from hallmark.artifacts.release import Target
-from hallmark.decision import unit
+from hallmark.decision import share, unit
 from hallmark.decision.unit import Unit
 from hallmark.declaration import decision_pods, timeouts
 from hallmark.declaration.decision import Node
@@ -149,9 +149,16 @@ def decision_service(domain: Domain, settings: Settings) -> list[Json]:
             "digest": candidate.digest,
             "files": _texts(domain, settings, unit.CANDIDATE),
             "addresses": addresses(domain, candidate),
+            "share": _shared(domain, candidate, settings),
         },
     }
     return _objects("decision", domain, "decision", values)
+
+
+def _shared(domain: Domain, candidate: Unit, settings: Settings) -> dict[str, str]:
+    """The file that says how many items the candidate decides; none where nobody has said so of it."""
+    told = share.read(share.path(domain.name, settings))
+    return {share.FILE: share.text(told)} if told is not None and told.candidate == candidate.digest else {}
 
 
 def _shown(domain: Domain, settings: Settings) -> Target | None:

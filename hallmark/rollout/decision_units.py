@@ -7,16 +7,19 @@ is told what it costs; but where a model goes back to the version that the unit 
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hallmark.decision import candidate as candidates
 from hallmark.decision import record, terms, unit
+from hallmark.decision import share as shares
 from hallmark.decision.candidate import CandidateVerdict, CostComparison
 from hallmark.decision.record import Part
+from hallmark.decision.share import CandidateShare, Stop
 from hallmark.decision.unit import CANDIDATE, FOLDER, PREVIOUS, Unit
 from hallmark.declaration import domain as domains
-from hallmark.errors import HallmarkError, NotFound, Refused, TimedOut
+from hallmark.errors import DeclarationError, HallmarkError, NotFound, Refused, TimedOut
 from hallmark.registry import unit_prompts, units
 from hallmark.reviews import audits
 from hallmark.rollout.history import History
@@ -27,6 +30,22 @@ if TYPE_CHECKING:
     from hallmark.settings import Settings
 
 _SHORT = 12
+
+
+class EndedShare:
+    """Of one domain: a share of items that the service ended by itself is taken away, and said."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self._name, self._settings = name, settings
+
+    def __call__(self) -> str:
+        """What ended, in words; empty where nothing has."""
+        told, ended = share_of(self._name, self._settings)
+        if told is None or ended is None:
+            return ""
+        shares.write(shares.path(self._name, self._settings), None)
+        _rendered(self._name, self._settings)
+        return f"the candidate {shortened(told.candidate)} decides {told.percent:g}% of items no more: {ended.why}"
 
 
 class CandidateUnit:
@@ -46,7 +65,12 @@ class CandidateUnit:
 
 def short(found: Unit) -> str:
     """A unit in a table or a sentence."""
-    return found.digest.removeprefix("sha256:")[:_SHORT]
+    return shortened(found.digest)
+
+
+def shortened(digest: str) -> str:
+    """The same of its digest."""
+    return digest.removeprefix("sha256:")[:_SHORT]
 
 
 def version_of(found: Unit) -> int | None:
@@ -122,6 +146,7 @@ def seal(
         )
     text = f"unit {short(made)} is a candidate beside {short(decides)}: {', '.join(differences(decides, made))}"
     with History(settings, domain.name).act("decision", text, why=why, who=who, version=version_of(made)):
+        shares.write(shares.path(domain.name, settings), None)
         return made, [text, *_rendered(domain.name, settings)]
 
 
@@ -169,6 +194,58 @@ def judged(
     return found, candidates.verdict_on(found, minimum=minimum, margin=margin)
 
 
+def share(
+    name: str,
+    settings: Settings,
+    percent: float,
+    found: CostComparison | None = None,
+    verdict: CandidateVerdict | None = None,
+    *,
+    minimum: int = terms.MINIMUM,
+    why: str = "",
+) -> list[str]:
+    """Have the candidate decide on so many percent of items; gives what was done, in words.
+
+    found, verdict: of `judged`; without them it is not looked at whether it may. `TimedOut` where it has not decided on enough
+    items in shadow, `Refused` where its decisions are dearer; whether they are need not be known yet.
+    """
+    _, waits = _both(name, settings)
+    if not 0 <= percent <= shares.MOST:
+        raise DeclarationError(
+            f"no candidate decides {percent:g}% of items",
+            expected=f"0 to {shares.MOST:g}",
+            got=f"{percent:g}",
+            fix=f"the rest is what it is judged by; hallmark decision promote {name} gives it all items",
+        )
+    place = shares.path(name, settings)
+    if not percent:
+        if not place.exists():
+            return [f"unit {short(waits)} decides no share of items"]
+        text = f"unit {short(waits)} decides no share of items any more"
+    else:
+        text = f"unit {short(waits)} decides {percent:g}% of items"
+        if found is not None and verdict is not None:
+            unseen = candidates.unseen_by(found, minimum=minimum)
+            if unseen or verdict.outcome == "refuse":
+                raise withheld(
+                    name,
+                    CandidateVerdict("wait", unseen) if unseen else verdict,
+                    f"the candidate {short(waits)} of {name} gets no items",
+                    wait="let it decide on more items in shadow first; --unjudged gives it items as it is",
+                )
+    told = CandidateShare(candidate=waits.digest, percent=percent, since=datetime.now(UTC)) if percent else None
+    with History(settings, name).act("decision", text, why=why, version=version_of(waits), percent=round(percent)):
+        shares.write(place, told)
+        return [text, *_rendered(name, settings)]
+
+
+def share_of(name: str, settings: Settings, records: Path | None = None) -> tuple[CandidateShare | None, Stop | None]:
+    """The share that is said for the candidate, and that the service ended it, as far as the records are here."""
+    told = shares.read(shares.path(name, settings))
+    place = (records or records_of(name, settings)) / record.CANDIDATE
+    return told, shares.stopped(place, told) if told is not None else None
+
+
 def withheld(name: str, verdict: CandidateVerdict, message: str, *, wait: str) -> HallmarkError:
     """Why a candidate may not decide: `Refused` where it is dearer, `TimedOut` while that is not known; wait: what to do then."""
     refused = verdict.outcome == "refuse"
@@ -196,6 +273,7 @@ def promote(name: str, settings: Settings, verdict: CandidateVerdict | None, *, 
         _remove(unit.place(name, settings, PREVIOUS))
         unit.place(name, settings).rename(unit.place(name, settings, PREVIOUS))
         unit.place(name, settings, CANDIDATE).rename(unit.place(name, settings))
+        shares.write(shares.path(name, settings), None)
         return [text, *_rendered(name, settings)]
 
 
@@ -226,6 +304,7 @@ def give_up(candidate: Unit, settings: Settings, *, why: str = "", who: str = ""
     text = f"unit {short(candidate)} is no candidate any more"
     with History(settings, candidate.domain).act("decision", text, why=why, who=who, version=version_of(candidate)):
         _remove(unit.place(candidate.domain, settings, CANDIDATE))
+        shares.write(shares.path(candidate.domain, settings), None)
         return [text, *_rendered(candidate.domain, settings)]
 
 

@@ -58,6 +58,7 @@ class Operator:
     training:  what every training run that drift starts is given besides, such as its `source`.
     scheduled: are the times of `training.schedule` kept here? On a cluster a recurring run of Kubeflow keeps them.
     guarantee: digest of the unit that decides, and what final labels say of its guarantee; none where nothing decides.
+    share_ended: that a candidate's share of a decision's items ended, in words, once; empty where none did.
     fence:     the token of the lease that this operator holds; with a lower one than the live object's it changes nothing.
     """
 
@@ -74,6 +75,7 @@ class Operator:
         training: Mapping[str, object] | None = None,
         scheduled: bool = False,
         guarantee: Callable[[], tuple[str, GuaranteeState] | None] | None = None,
+        share_ended: Callable[[], str] = lambda: "",
         fence: int = 0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -90,6 +92,7 @@ class Operator:
         self._training = dict(training or {})
         self._scheduled = scheduled
         self._guarantee = guarantee
+        self._share_ended = share_ended
         self._clock = clock
         self._record = MemoryStore(writer, domain.namespace)
         self._memory = self._record.read()
@@ -114,6 +117,8 @@ class Operator:
             live = self._writer.live(self.domain.name)
             if live is not None:
                 self._catch_up(self._step(live, now), now)
+                if told := self._share_ended():
+                    self._say("decision", told, None, now)
         except Exception as error:  # noqa: BLE001  one domain's surprise ends neither its loop nor another's
             # A conflict too: somebody else changed the object, and the next tick sees what they did.
             self._trouble(foreseen(error), now)

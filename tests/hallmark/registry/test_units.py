@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ from hallmark.artifacts.signature import Signature
 from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.cli import main
 from hallmark.cli.decision import remind
-from hallmark.decision import unit
-from hallmark.decision.candidate import CandidateVerdict
+from hallmark.decision import record, unit
+from hallmark.decision import share as shares
+from hallmark.decision.candidate import CandidateVerdict, CostComparison
+from hallmark.decision.share import Stop
+from hallmark.decision.unit import Unit
 from hallmark.declaration import domain as domains
 from hallmark.declaration.decision import Decision
 from hallmark.declaration.domain import Domain
@@ -340,6 +343,84 @@ def test_a_released_version_is_a_candidate_of_the_whole_and_the_unit_before_come
         decision_units.rollback(DOMAIN, settings)
     kinds = [each.kind for each in History(settings, DOMAIN).into(Timeline()).entries]
     assert kinds.count("decision") == 3, "sealed, promoted, brought back"
+
+
+def test_a_candidate_gets_a_share_of_items_once_it_decided_on_enough_and_whatever_ends_it_takes_that_away(
+    settings: Settings, domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision_units, "_rendered", lambda *_: [])
+    file = shares.path(DOMAIN, settings)
+    with pytest.raises(NotFound, match="has no candidate"):
+        decision_units.share(DOMAIN, settings, 10)
+    units.seal(domain, settings, unit.place(DOMAIN, settings), version=WITH)
+
+    def candidate() -> Unit:
+        return decision_units.seal(domain, settings, version=NONE_HOLDS)[0]
+
+    made = candidate()
+    seen = CostComparison(
+        items=400,
+        left_out=0,
+        differ=9,
+        labelled=0,
+        unknown=9,
+        stable=1.0,
+        candidate=None,
+        low=-1.0,
+        high=1.0,
+        confidence=0.95,
+    )
+    few, wait = seen.model_copy(update={"items": 20}), CandidateVerdict("wait", "labels are missing")
+    with pytest.raises(TimedOut, match="20 of 300 items were decided by both"):
+        decision_units.share(DOMAIN, settings, 10, few, wait)
+    with pytest.raises(Refused, match="it is dearer"):
+        decision_units.share(DOMAIN, settings, 10, seen, CandidateVerdict("refuse", "it is dearer"))
+    with pytest.raises(DeclarationError, match="no candidate decides 60% of items"):
+        decision_units.share(DOMAIN, settings, 60, seen, wait)
+    assert not file.exists()
+    (said,) = decision_units.share(DOMAIN, settings, 10, seen, wait, why="two days in shadow")
+    told = shares.read(file)
+    assert said == f"unit {decision_units.short(made)} decides 10% of items"
+    assert told is not None and (told.candidate, told.percent) == (made.digest, 10)
+    entry = History(settings, DOMAIN).into(Timeline()).entries[-1]
+    assert (entry.kind, "10% of items" in entry.text) == ("decision", True)
+    decision_units.share(DOMAIN, settings, 0)
+    assert not file.exists() and decision_units.share(DOMAIN, settings, 0)[0].endswith("no share of items")
+
+    for ends in (
+        lambda: decision_units.rollback(DOMAIN, settings),
+        candidate,
+        lambda: decision_units.promote(DOMAIN, settings, None),
+    ):
+        if unit.there(DOMAIN, settings, unit.CANDIDATE) is None:
+            candidate()
+        decision_units.share(DOMAIN, settings, 5)
+        assert file.exists()
+        ends()
+        assert not file.exists()
+
+
+def test_the_watch_takes_an_ended_share_away_and_says_so_once(
+    settings: Settings, domain: Domain, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    monkeypatch.setattr(decision_units, "_rendered", lambda *_: [])
+    units.seal(domain, settings, unit.place(DOMAIN, settings), version=WITH)
+    made, _ = decision_units.seal(domain, settings, version=NONE_HOLDS)
+    ended = decision_units.EndedShare(DOMAIN, settings)
+    assert ended() == "", "nobody has said a share"
+    decision_units.share(DOMAIN, settings, 10)
+    assert ended() == "", "it goes on"
+    told = shares.read(shares.path(DOMAIN, settings))
+    assert told is not None
+    records = decision_units.records_of(DOMAIN, settings) / record.CANDIDATE
+    shares.stop(
+        records, Stop(share=told, at=datetime(2026, 12, 2, tzinfo=UTC), why="it failed on 10 of its last 12 items")
+    )
+    assert main(["decision", "show", DOMAIN]) == 0
+    assert "and none since 2026-12-02 00:00 UTC: it failed on 10 of its last 12 items" in capsys.readouterr().err
+    short = decision_units.short(made)
+    assert ended() == f"the candidate {short} decides 10% of items no more: it failed on 10 of its last 12 items"
+    assert not shares.path(DOMAIN, settings).exists() and ended() == ""
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import yaml
 from hallmark import names
 from hallmark.artifacts import release
 from hallmark.artifacts.release import Release, Target
+from hallmark.decision import share as shares
 from hallmark.decision import unit
+from hallmark.decision.share import CandidateShare
 from hallmark.declaration import decision_pods
 from hallmark.declaration import domain as domains
 from hallmark.errors import ModelRefused
@@ -197,7 +200,7 @@ def test_the_flags_are_those_that_the_services_take(settings: Settings) -> None:
 def test_a_candidate_is_rendered_beside_the_unit_that_decides_and_arrives_as_it_was_sealed(tmp_path: Path) -> None:
     (tmp_path / "checkout").mkdir()
     objects = decides(tmp_path / "checkout")
-    configs = [each for each in objects if each["kind"] == "ConfigMap"]
+    *configs, share = [each for each in objects if each["kind"] == "ConfigMap"]
     (workload,) = [each for each in objects if each["kind"] == "StatefulSet"]
     env = {each["name"]: each.get("value") for each in container(workload)["env"]}
     digests = [env["HALLMARK_UNIT_DIGEST"], env["HALLMARK_CANDIDATE_DIGEST"]]
@@ -211,10 +214,11 @@ def test_a_candidate_is_rendered_beside_the_unit_that_decides_and_arrives_as_it_
         if "configMap" in each
     }
     assert volumes == {
-        name: config["metadata"]["name"] for name, config in zip(("unit", "candidate"), configs, strict=True)
+        name: config["metadata"]["name"]
+        for name, config in zip(("unit", "candidate", "share"), [*configs, share], strict=True)
     }
     mounts = {each["mountPath"] for each in container(workload)["volumeMounts"]}
-    assert {f"/etc/hallmark/{folder}/{name}" for folder in volumes for name in unit.FILES} <= mounts
+    assert {f"/etc/hallmark/{folder}/{name}" for folder in ("unit", "candidate") for name in unit.FILES} <= mounts
     places = [
         each.partition("=")[2] for each in container(workload)["args"] if each.startswith("--candidate-node=view=")
     ]
@@ -223,6 +227,38 @@ def test_a_candidate_is_rendered_beside_the_unit_that_decides_and_arrives_as_it_
 
     assert str(parser().parse_args(container(workload)["args"]).candidate) == "/etc/hallmark/candidate"
     assert len({each["metadata"]["name"] for each in configs}) == 2
+
+
+def test_a_share_of_items_is_a_file_that_changes_without_a_new_pod(settings: Settings) -> None:
+    sealed_unit(settings)
+    digest = sealed_unit(settings, folder=unit.CANDIDATE, version="2")
+
+    def objects() -> dict[str, dict[str, Any]]:
+        found = decision.decision_service(domains.load(DOMAIN, settings), settings)
+        return {f"{each['kind']} {each['metadata']['name']}": each for each in found}
+
+    before = objects()
+    name = "ConfigMap authentication-decision-share"
+    assert before[name]["data"] == {} and "immutable" not in before[name]
+    told = CandidateShare(candidate=digest, percent=10, since=datetime(2026, 12, 1, tzinfo=UTC))
+    shares.write(shares.path(DOMAIN, settings), told)
+    after = objects()
+    assert {each for each in after if after[each] != before[each]} == {name}, "and so no pod begins anew"
+    place = settings.root / "mounted"
+    data(written([after[name]])["ConfigMap"], place)
+    from inference_services.decision.__main__ import parser
+
+    flags = parser().parse_args(container(after["StatefulSet authentication-decision"])["args"])
+    assert flags.share == Path("/etc/hallmark/share") / shares.FILE
+    (mount,) = [
+        each
+        for each in container(after["StatefulSet authentication-decision"])["volumeMounts"]
+        if each["name"] == "share"
+    ]
+    assert mount["mountPath"] == str(flags.share.parent) and "subPath" not in mount, "a file by subPath never changes"
+    assert shares.read(place / shares.FILE) == told
+    shares.write(shares.path(DOMAIN, settings), told.model_copy(update={"candidate": "sha256:" + "0" * 64}))
+    assert objects() == before, "a share of another candidate is none"
 
 
 def test_a_route_leads_from_the_shared_gateway_to_the_decision(tmp_path: Path) -> None:

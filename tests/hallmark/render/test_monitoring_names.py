@@ -188,7 +188,7 @@ def decided() -> str:
     decision = DecisionMetrics(model="bags", unit="u")
     for fate in get_args(engine.Fate):
         decision.add("node_answers", node="view", fate=fate)
-    for gauge in ("expired", "guarantee_labels", "minute_price"):
+    for gauge in ("expired", "share_stopped", "guarantee_labels", "minute_price"):
         decision.set(gauge, 0.0)
     reviewer = ServiceMetrics(metrics.REVIEWER, model="bags-reviewer", prompt="p")
     for cause in ("answered", *chat.CAUSES):

@@ -141,6 +141,16 @@ def test_a_promise_that_is_broken_is_said_once_beside_the_drift_that_it_is(world
     assert notice is not None and (notice.event, notice.title) == ("guarantee", f"{NAME}: promise broken")
 
 
+def test_a_share_of_a_decisions_items_that_ended_is_told_in_the_timeline(world: World) -> None:
+    waiting = ["the candidate decides 10% of items no more: it is dearer"]
+    operator = world.operator(share_ended=lambda: waiting.pop() if waiting else "")
+    for _ in range(3):
+        operator.tick()
+    assert [(entry.kind, entry.text) for entry in world.told if entry.kind == "decision"] == [
+        ("decision", "the candidate decides 10% of items no more: it is dearer")
+    ]
+
+
 def test_a_decision_whose_guarantee_is_broken_starts_one_training_a_unit(world: World) -> None:
     """Fault 45: said once, trained once, also after a restart and where the first could not be asked for; another unit is another matter."""
     told = [("sha256:one", GuaranteeState(labels=40, counterfeits=1, evidence=3.0))]

@@ -171,3 +171,14 @@ def test_the_watch_is_told_of_the_newest_unit(queue: ReviewQueue) -> None:
     judged(queue, "new", fake=False, unit="new")
     found = told()
     assert found is not None and (found[0], found[1].labels, found[1].broken) == ("new", 1, None)
+
+
+def test_labels_of_a_candidates_share_are_not_the_units_that_decides(queue: ReviewQueue) -> None:
+    domain = domains.load("authentication", Settings.load({"HALLMARK_ROOT": str(ROOT)}))
+    domain = domain.model_copy(update={"decision": Decision.model_validate(GRAPH)})
+    told = DecisionGuarantee(domain, AuditLabels(queue, domain="bags"), candidate=lambda: "share")
+    judged(queue, "a", fake=False, unit="stable")
+    for at in range(8):
+        judged(queue, f"b-{at}", fake=True, unit="share")
+    found = told()
+    assert found is not None and (found[0], found[1].labels) == ("stable", 1)
