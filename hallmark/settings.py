@@ -69,7 +69,7 @@ VARIABLES = (
     Variable("HALLMARK_MODEL_DIGEST", "Hallmark", "", "Digest that a model server's model must have."),
     Variable("HALLMARK_UNIT_DIGEST", "Hallmark", "", "Digest that the release unit of a service that decides must have."),
     Variable("HALLMARK_PROMPT_DIGEST", "Hallmark", "", "Digest that the prompt of a service that asks a language model must have; of several one each, with commas between."),
-    Variable("HALLMARK_REFERENCES_DIGEST", "Hallmark", "", "Digest that the model folder of a service that shows references must have."),
+    Variable("HALLMARK_REFERENCES_DIGEST", "Hallmark", "", "Digests that the model folders of a service that shows references must have, with commas between."),
     Variable("HALLMARK_MODEL_VERSION", "Hallmark", "", "Its version."),
     Variable("HALLMARK_SERVING_CONFIG", "Hallmark", "", "How a model server serves it."),
     Variable("HALLMARK_SERVING_TIMEOUT", "Hallmark", "", "Seconds that a request may take there."),

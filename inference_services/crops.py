@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from hallmark.artifacts import bundle, references
 from hallmark.artifacts.folder import MANIFEST, REFERENCES
-from hallmark.errors import HallmarkError, ModelRefused
+from hallmark.errors import DeclarationError, HallmarkError, ModelRefused
 from hallmark.features import image
 from hallmark.prompts.prompt import PICTURES
 from hallmark.section import Frozen
 
 INDEX = "crops.json"
 DIGEST = "HALLMARK_REFERENCES_DIGEST"
-"""Environment of a service: the digest that the model folder of its references must have."""
+"""Environment of a service: the digests that the model folders of its references must have, with commas between."""
 
 
 class Crop(Frozen):
@@ -31,31 +32,50 @@ _index = TypeAdapter(dict[str, Crop])
 
 
 class Crops:
-    """The pictures of a folder; without one there are none, and nothing can be cited.
+    """The pictures of folders, of each reference the first that is found; without a folder there are none, and nothing can be cited.
 
-    expected: digest of the model folder, which is then what it has to be.
+    expected: digests of the model folders, one each in their order, which is then what they have to be; none: any are taken.
     """
 
-    def __init__(self, folder: Path | None, *, expected: str | None = None) -> None:
-        self._find: Callable[[str], bytes | None] = lambda reference: None
-        if folder is None:
-            return
-        if expected or (folder / MANIFEST).is_file():
-            if REFERENCES not in bundle.read(folder, expected=expected, keep=frozenset()).digests:
-                raise ModelRefused("the model has no references", expected=REFERENCES, got="no such file")
-            self._find = references.PictureFile(folder / REFERENCES).get
-        else:
-            self._find = _Files(folder).get
+    def __init__(self, *folders: Path, expected: Sequence[str] = ()) -> None:
+        if expected and len(expected) != len(folders):
+            raise DeclarationError(
+                DIGEST,
+                expected=f"a digest for each --crops, {len(folders)} in all",
+                got=f"{len(expected)}: {', '.join(expected)}",
+                fix="name as many of one as of the other, in the same order",
+            )
+        self._finds = [_finder(each, digest) for each, digest in zip_longest(folders, expected)]
+
+    @classmethod
+    def of(cls, folders: Sequence[Path], environment: Mapping[str, str]) -> Crops:
+        """Those of a process, by its environment."""
+        given = environment.get(DIGEST, "").split(",")
+        return cls(*folders, expected=[each.strip() for each in given if each.strip()])
 
     def get(self, reference: str) -> bytes | None:
         """The picture of a reference; None where there is none, or where it is not one that may be shown."""
-        data = self._find(reference)
-        try:
-            if data is not None:
-                image.header(data, limits=PICTURES)
-        except HallmarkError:
-            return None
-        return data
+        for find in self._finds:
+            if (data := find(reference)) is not None and _shows(data):
+                return data
+        return None
+
+
+def _finder(folder: Path, expected: str | None) -> Callable[[str], bytes | None]:
+    if not expected and not (folder / MANIFEST).is_file():
+        return _Files(folder).get
+    if REFERENCES not in bundle.read(folder, expected=expected, keep=frozenset()).digests:
+        raise ModelRefused("the model has no references", expected=REFERENCES, got="no such file")
+    return references.PictureFile(folder / REFERENCES).get
+
+
+def _shows(data: bytes) -> bool:
+    """Is it a picture that may be shown?"""
+    try:
+        image.header(data, limits=PICTURES)
+    except HallmarkError:
+        return False
+    return True
 
 
 class _Files:

@@ -340,6 +340,8 @@ def show(
         for folder in (unit.CANDIDATE, unit.PREVIOUS):
             if (other := unit.there(unit_, settings, folder)) is not None:
                 say(f"{folder}: {other.digest}, {', '.join(decision_units.differences(found, other))}")
+                if folder == unit.CANDIDATE and (model := units.folder_of(other, settings)) is not None:
+                    say(f"its model, for one more --crops: {settings.shown(model)}")
         if share_told := _share(unit_, settings):
             say(share_told)
     if found.domain in folders.names(settings):

@@ -31,6 +31,7 @@ ROUTE = "decision"
 """Below the domain in the path of the gateway's host of models."""
 INITIALIZER = "kserve/storage-initializer:v0.21.0"
 """KServe's, as manifests/platform/storage-container.yaml pins it."""
+_REFERENCES = "/mnt/references"
 
 Json = dict[str, Any]
 
@@ -76,14 +77,12 @@ def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
     if not (found := _prompts(domain, node, settings)):
         return []  # which lint tells: HM766
     asked = [prompt for prompt, _ in found.values()]
-    version = _referred(domain, node, asked, settings)
+    versions = _referred(domain, node, asked, settings)
+    cited = any(each.of_kind("references") for each in asked)
     values = {
         "node": node,
         "prompts": {sealed.short(digest): {"digest": digest, "files": files} for digest, (_, files) in found.items()},
-        "cited": any(each.of_kind("references") for each in asked),
-        "pictures": version.storage_uri if version else names.storage(domain.name, "references"),
-        "pictures_digest": version.digest if version else "",
-        "initializer": INITIALIZER,
+        **(_pictures(versions, names.storage(domain.name, "references")) if cited else _pictures([])),
     }
     return _objects("review", domain, "reviewer", values)
 
@@ -101,23 +100,43 @@ def _prompts(domain: Domain, node: Node, settings: Settings) -> dict[str, tuple[
     return {digest_text(index): (whole.prompt, files)}
 
 
-def _referred(domain: Domain, node: Node, asked: Sequence[Prompt], settings: Settings) -> Target | None:
-    """The released version of the domain's own model whose references the reviewer is shown: the unit's, else the stable one.
+def _referred(domain: Domain, node: Node, asked: Sequence[Prompt], settings: Settings) -> list[Target]:
+    """The released versions of the domain's own model whose references the reviewer is shown, each once, by number.
 
-    None where another node answers them, where nothing is released yet, and of a version in a volume of the local cluster, which
-    nothing but KServe fetches: then they are crops.json in the bucket.
+    Those of the units: that which decides, its candidate and the one before, so that neither a promotion nor the way back changes a pod;
+    until one is sealed the stable version. None where another node answers them, where nothing is released yet, and of a version in a
+    volume of the local cluster, which nothing but KServe fetches: then they are crops.json in the bucket.
     """
     read = {prompt.input_of(name) for prompt in asked for name in prompt.of_kind("references")} & set(node.reads)
     nodes = domain.decision.nodes if domain.decision else {}
     if not any(nodes[name.partition(".")[0]].service == domain.name for name in read if "." in name):
-        return None
-    released, place = release.read(domain.name, settings), unit.place(domain.name, settings)
-    found = released.stable
-    if (place / unit.MANIFEST).is_file():
-        own = {part.digest for part in unit.read(place, expected=None).parts.values() if part.service == domain.name}
-        targets = (released.stable, released.candidate, released.previous)
-        found = next((each for each in targets if each and each.digest in own), found)
-    return None if found is None or found.storage_uri.startswith("pvc:") else found
+        return []
+    released = release.read(domain.name, settings)
+    units = [unit.there(domain.name, settings, each) for each in (unit.FOLDER, unit.CANDIDATE, unit.PREVIOUS)]
+    own = {
+        part.digest
+        for found in units
+        for part in (found.parts.values() if found else ())
+        if part.service == domain.name
+    }
+    targets = [each for each in (released.stable, released.candidate, released.previous) if each is not None]
+    found = [each for each in targets if each.digest in own] or targets[: released.stable is not None]
+    kept = {each.digest: each for each in found if not each.storage_uri.startswith("pvc:")}
+    return sorted(kept.values(), key=lambda each: each.version)
+
+
+def _pictures(found: Sequence[Target], otherwise: str = "") -> Json:
+    """Where pictures of references are fetched from, by the place that they come to, and the digests of their model folders.
+
+    otherwise: an address without a digest, where no version is known.
+    """
+    places = [each.storage_uri for each in found] or [otherwise] * bool(otherwise)
+    return {
+        "pictures": {f"{_REFERENCES}/{at}": each for at, each in enumerate(places)},
+        "pictures_digest": ",".join(each.digest for each in found),
+        "initializer": INITIALIZER,
+        "references": _REFERENCES,
+    }
 
 
 def decision_service(domain: Domain, settings: Settings) -> list[Json]:
@@ -126,14 +145,12 @@ def decision_service(domain: Domain, settings: Settings) -> list[Json]:
     if found is None:
         return []
     candidate = _sealed(domain, settings, unit.CANDIDATE)
-    shown = _shown(domain, settings) if found.decision.persons else None
+    shown = _shown(domain, settings) if found.decision.persons else []
     values = {
         "config": f"unit-{sealed.short(found.digest)}",
         "digest": found.digest,
         "files": _texts(domain, settings, unit.FOLDER),
-        "pictures": shown.storage_uri if shown else "",
-        "pictures_digest": shown.digest if shown else "",
-        "initializer": INITIALIZER,
+        **_pictures(shown),
         "addresses": addresses(domain, found),
         "deadline": found.decision.deadline,
         "name": f"{domain.name}-decision",
@@ -161,11 +178,11 @@ def _shared(domain: Domain, candidate: Unit, settings: Settings) -> dict[str, st
     return {share.FILE: share.text(told)} if told is not None and told.candidate == candidate.digest else {}
 
 
-def _shown(domain: Domain, settings: Settings) -> Target | None:
-    """The released version whose references people are shown beside an item: that which the reviewer is shown; None where it is shown none."""
+def _shown(domain: Domain, settings: Settings) -> list[Target]:
+    """The released versions whose references people are shown beside an item: those that the reviewer is shown; none where it is shown none."""
     node = reviewer(domain)
     if node is None:
-        return None
+        return []
     return _referred(domain, node, [prompt for prompt, _ in _prompts(domain, node, settings).values()], settings)
 
 

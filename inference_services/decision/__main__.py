@@ -23,7 +23,7 @@ _ENVIRONMENT = """environment:
   HALLMARK_UNIT_DIGEST        sha256:… that the unit must have; nothing is served before it is checked
   HALLMARK_CANDIDATE_DIGEST   the same of the candidate
   HALLMARK_REVIEWS            address of the queue of reviews; see --cases
-  HALLMARK_REFERENCES_DIGEST  sha256:… that the model folder of --crops must have
+  HALLMARK_REFERENCES_DIGEST  sha256:… that the model folder of --crops must have, of several one each with commas between
 
 exit codes: 0 stopped after a signal, every record replayed, or the candidate may be promoted; 1 a record was not; 2 wrong flags;
 3 a unit was refused, or the candidate is dearer; 4 it cannot be judged yet"""
@@ -74,7 +74,10 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--crops",
         type=Path,
-        help="pictures of references, as the reviewer is shown them: the model folder that they are of, or a folder with crops.json",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="pictures of references, as the reviewer is shown them: the model folder that they are of, or a folder with crops.json; repeatable, such as for a candidate's",
     )
     add(
         "--expired",
@@ -129,7 +132,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         records=flags.records,
         cases=_cases(flags, env),
         photos=flags.photos,
-        crops=crops.Crops(flags.crops, expected=env.get(crops.DIGEST)),
+        crops=crops.Crops.of(flags.crops, env),
         expired=flags.expired,
         look=flags.look,
         share=flags.share,

@@ -48,7 +48,7 @@ class DecisionOptions:
     records: Path
     cases: Path | str
     photos: Path | None = None
-    crops: Crops = field(default_factory=lambda: Crops(None))
+    crops: Crops = field(default_factory=Crops)
     expired: Path | None = None
     look: float = EVERY
     share: Path | None = None

@@ -15,7 +15,7 @@ from inference_services.process import ended
 DIGEST = "HALLMARK_PROMPT_DIGEST"
 _ENVIRONMENT = f"""environment:
   {DIGEST}   sha256:… that the prompt must have, of several one each with commas between; nothing is served before they are checked
-  HALLMARK_REFERENCES_DIGEST   sha256:… that the model folder of --crops must have
+  HALLMARK_REFERENCES_DIGEST   sha256:… that the model folder of --crops must have, of several one each with commas between
 
 exit codes: 0 stopped after a signal; 2 wrong flags; 3 a prompt, or the references, were refused"""
 
@@ -48,7 +48,10 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--crops",
         type=Path,
-        help="pictures of references: the model folder that they are of, or a folder with crops.json",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="pictures of references: the model folder that they are of, or a folder with crops.json; repeatable, such as for a candidate's",
     )
     add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
     add("--http-port", type=int, default=8080, help="(%(default)s)")
@@ -85,7 +88,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     prompts = [
         sealed.read(folder, expected=digest, served=True) for folder, digest in zip(flags.prompt, digests, strict=True)
     ]
-    if any(each.prompt.of_kind("references") for each in prompts) and flags.crops is None:
+    if any(each.prompt.of_kind("references") for each in prompts) and not flags.crops:
         raise DeclarationError(
             "--crops",
             expected="the folder of references' pictures, which answers have to cite",
@@ -93,7 +96,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
             fix="name it",
         )
     name = flags.name or prompts[0].prompt.name
-    shown = crops.Crops(flags.crops, expected=env.get(crops.DIGEST))
+    shown = crops.Crops.of(flags.crops, env)
     client = Client(flags.llm, what="--llm", limit=1024 * 1024)
     counts = one_model.ServiceMetrics(metrics.REVIEWER, model=name)
     services = [ReviewService(each, client=client, metrics=counts.of(prompt=each.version)) for each in prompts]

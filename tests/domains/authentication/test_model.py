@@ -140,7 +140,7 @@ def test_every_reference_has_a_picture_of_all_its_photos_and_comes_from_the_vers
     folder: Path, tmp_path: Path
 ) -> None:
     digest, learnt = folders.verify(folder), stock(3).set_index("item_id")
-    crops = Crops(folder, expected=digest)
+    crops = Crops(folder, expected=[digest])
     for name, photos in learnt[learnt.counterfeit == 0].photos.items():
         picture = crops.get(str(name))
         assert picture is not None
@@ -148,9 +148,9 @@ def test_every_reference_has_a_picture_of_all_its_photos_and_comes_from_the_vers
             assert sheet.size == (64 * min(4, len(photos)), 64 * -(-len(photos) // 4))
     assert crops.get("stranger") is None and crops.get(str(learnt.index[learnt.counterfeit == 1][0])) is None
     with pytest.raises(ModelRefused, match="not the one that was released"):
-        Crops(folder, expected="sha256:" + "0" * 64)
+        Crops(folder, expected=["sha256:" + "0" * 64])
     name = str(learnt.index[learnt.counterfeit == 0][0])
-    opened = Crops(shutil.copytree(folder, tmp_path / "model"), expected=digest)
+    opened = Crops(shutil.copytree(folder, tmp_path / "model"), expected=[digest])
     references.write(tmp_path / "model" / REFERENCES, {name: learnt.photos[name][0]})
     assert opened.get(name) is None, "another picture than the one that was checked"
     (tmp_path / "model" / REFERENCES).write_bytes(b"PAR1")

@@ -145,36 +145,60 @@ def test_nothing_decides_before_a_unit_is_there_and_then_by_its_digest(settings:
     assert {path.name for path in decision.files(settings, [domain])} == {"decision.yaml", "review.yaml"}
 
 
-def test_the_reviewer_is_shown_the_references_of_the_version_that_is_asked_for_them(settings: Settings) -> None:
+def fetched(workload: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where pictures of references come from and which digest they have to have, each at a folder that is one of --crops."""
+    spec = workload["spec"]["template"]["spec"]
+    inits = spec.get("initContainers", [])
+    folders = [each.partition("=")[2] for each in container(workload)["args"] if each.startswith("--crops=")]
+    assert [each["args"][1] for each in inits] == folders and len({each["name"] for each in inits}) == len(inits)
+    env = {each["name"]: each.get("value") for each in container(workload)["env"]}
+    digests = (env.get("HALLMARK_REFERENCES_DIGEST") or "").split(",")
+    if inits:
+        (mount,) = [each for each in container(workload)["volumeMounts"] if each["name"] == "references"]
+        assert mount["readOnly"] and all(folder.startswith(f"{mount['mountPath']}/") for folder in folders)
+        assert all(each["volumeMounts"] == [{"name": "references", "mountPath": mount["mountPath"]}] for each in inits)
+        (volume,) = [each for each in spec["volumes"] if each["name"] == "references"]
+        assert volume["emptyDir"]["sizeLimit"] == f"{len(inits)}Gi"
+    return list(zip((each["args"][0] for each in inits), digests, strict=True)) if inits else []
+
+
+def test_the_reviewer_is_shown_the_references_of_the_versions_that_are_asked_for_them(settings: Settings) -> None:
     domain = domains.load(DOMAIN, settings)
 
-    def shown() -> tuple[str, str | None]:
-        workload = written(decision.reviewer_service(domain, settings))["Deployment"]
-        (fetched,) = workload["spec"]["template"]["spec"]["initContainers"]
-        env = {each["name"]: each["value"] for each in container(workload)["env"]}
-        return fetched["args"][0], env.get("HALLMARK_REFERENCES_DIGEST")
+    def shown() -> list[tuple[str, str]]:
+        return fetched(written(decision.reviewer_service(domain, settings))["Deployment"])
 
-    assert shown() == ("s3://hallmark-artifacts/authentication/references", None), "crops.json, until one is released"
-    one, two = (
+    def people() -> list[tuple[str, str]]:
+        return fetched(written(decision.decision_service(domain, settings))["StatefulSet"])
+
+    assert shown() == [("s3://hallmark-artifacts/authentication/references", "")], "crops.json, until one is released"
+    one, two, three = (
         Target(version=each, storageUri=f"s3://hallmark-artifacts/authentication/m-{each}", digest=f"sha256:{each:064}")
-        for each in (1, 2)
+        for each in (1, 2, 3)
     )
     release.write(DOMAIN, Release(stable=two, previous=one), settings)
-    assert shown() == (two.storage_uri, two.digest)
+    assert shown() == [(two.storage_uri, two.digest)]
     sealed_unit(settings, digest=one.digest)
-    assert shown() == (one.storage_uri, one.digest), "by the unit: another version's answers count as none"
-    decides = written(decision.decision_service(domain, settings))["StatefulSet"]
-    (fetched,) = decides["spec"]["template"]["spec"]["initContainers"]
-    env = {each["name"]: each.get("value") for each in container(decides)["env"]}
-    assert (fetched["args"][0], env["HALLMARK_REFERENCES_DIGEST"]) == shown(), "people see what the reviewer saw"
-    (mount,) = [each for each in container(decides)["volumeMounts"] if each["mountPath"] == flags(decides)["crops"]]
-    assert mount["name"] == fetched["volumeMounts"][0]["name"] and mount["readOnly"]
-    assert decides["metadata"]["labels"][names.SHOWS] == "references", "by which a cluster names its bucket"
-    here = one.model_copy(update={"storage_uri": "pvc://models/m-1"})
+    first = [(one.storage_uri, one.digest)]
+    assert shown() == people() == first, "by the unit: another version's answers count as none"
+    labels = written(decision.decision_service(domain, settings))["StatefulSet"]["metadata"]["labels"]
+    assert labels[names.SHOWS] == "references", "by which a cluster names its bucket"
+    sealed_unit(settings, folder=unit.CANDIDATE, version="2", digest=two.digest)
+    both = [*first, (two.storage_uri, two.digest)]
+    assert shown() == people() == both, "a candidate's model names references of its own"
+    beside = decision.reviewer_service(domain, settings)
+    place = settings.releases / DOMAIN
+    (place / unit.FOLDER).rename(place / unit.PREVIOUS)
+    (place / unit.CANDIDATE).rename(place / unit.FOLDER)
+    assert decision.reviewer_service(domain, settings) == beside, "a promotion changes none of its pods"
+    release.write(DOMAIN, Release(stable=three, previous=two), settings)
+    assert shown() == [(two.storage_uri, two.digest)], "what is released no more cannot be fetched"
+    here = two.model_copy(update={"storage_uri": "pvc://models/m-2"})
     release.write(DOMAIN, Release(stable=here), settings)
-    assert shown()[1] is None, "only KServe fetches from the local cluster's volume"
-    decides = written(decision.decision_service(domain, settings))["StatefulSet"]
-    assert "crops" not in flags(decides) and names.SHOWS not in decides["metadata"]["labels"]
+    assert shown() == [("s3://hallmark-artifacts/authentication/references", "")], "only KServe fetches from a volume"
+    assert people() == []
+    labels = written(decision.decision_service(domain, settings))["StatefulSet"]["metadata"]["labels"]
+    assert names.SHOWS not in labels
 
 
 def test_another_domains_unit_is_refused(settings: Settings) -> None:

@@ -48,7 +48,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "photos"
-        self.pictures = Pictures(self.folder, Crops(None))
+        self.pictures = Pictures(self.folder, Crops())
         self.ago = 0.0
         self.queue = ReviewQueue(
             connect(f"sqlite:///{folder / 'reviews.db'}"), second=0.0, undo=0.0, clock=lambda: time.time() - self.ago

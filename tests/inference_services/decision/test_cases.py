@@ -131,7 +131,7 @@ def test_an_items_photos_and_the_references_that_have_a_picture_are_kept_by_dige
 def test_what_is_no_photo_is_not_kept_and_a_full_disk_keeps_nobody_from_a_case(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures = Pictures(tmp_path / "photos", Crops(None))
+    pictures = Pictures(tmp_path / "photos", Crops())
     assert pictures.photos(asked(photos=["a", base64.b64encode(b"MZ, a program").decode()]), DECISION) == ()
 
     def full(path: Path, data: bytes) -> int:

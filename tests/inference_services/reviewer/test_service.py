@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from hallmark.errors import DeclarationError
 from hallmark.prompts import sealed
 from inference_services.reviewer.__main__ import main
 from tests.inference_services.reviewer.reviewing import PHOTOS, ROOT, Reviewing, crops, inputs
@@ -99,6 +100,11 @@ def test_references_without_their_picture_are_left_out_and_changed_ones_are(
 
     found = Crops(folder)
     assert found.get("ref-1") is None and found.get("ref-2") == (PHOTOS / "ref-2.png").read_bytes()
+    whole = Crops(folder, crops(tmp_path / "candidates"))
+    assert whole.get("ref-1") == (PHOTOS / "ref-1.png").read_bytes(), "of several folders the first that has it"
+    assert whole.get("ref-2") == found.get("ref-2") and whole.get("ref-9") is None
+    with pytest.raises(DeclarationError, match="HALLMARK_REFERENCES_DIGEST"):
+        Crops.of([folder, folder], {"HALLMARK_REFERENCES_DIGEST": "sha256:" + "0" * 64})
 
 
 def test_its_metadata_says_what_it_takes_and_gives(reviewer: Reviewing) -> None:
