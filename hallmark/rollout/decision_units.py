@@ -232,6 +232,9 @@ def share(
                     CandidateVerdict("wait", unseen) if unseen else verdict,
                     f"the candidate {short(waits)} of {name} gets no items",
                     wait="let it decide on more items in shadow first; --unjudged gives it items as it is",
+                    expected=f"{minimum} items that it decided on in shadow, and nine in ten of stable's"
+                    if unseen
+                    else "",
                 )
     told = CandidateShare(candidate=waits.digest, percent=percent, since=datetime.now(UTC)) if percent else None
     with History(settings, name).act("decision", text, why=why, version=version_of(waits), percent=round(percent)):
@@ -246,12 +249,15 @@ def share_of(name: str, settings: Settings, records: Path | None = None) -> tupl
     return told, shares.stopped(place, told) if told is not None else None
 
 
-def withheld(name: str, verdict: CandidateVerdict, message: str, *, wait: str) -> HallmarkError:
-    """Why a candidate may not decide: `Refused` where it is dearer, `TimedOut` while that is not known; wait: what to do then."""
+def withheld(name: str, verdict: CandidateVerdict, message: str, *, wait: str, expected: str = "") -> HallmarkError:
+    """Why a candidate may not decide: `Refused` where it is dearer, `TimedOut` while that is not known; wait: what to do then.
+
+    expected: of a candidate, if that is not what its decisions cost.
+    """
     refused = verdict.outcome == "refuse"
     return (Refused if refused else TimedOut)(
         message,
-        expected="final decisions that cost no more than stable's",
+        expected=expected or "final decisions that cost no more than stable's",
         got=verdict.why,
         fix=f"hallmark decision rollback {name} gives it up" if refused else wait,
     )
