@@ -42,6 +42,7 @@ class Canary:
         """As `DecisionService.decide`, by the unit that the item is drawn for."""
         if not self._share.gives(request.id):
             return await self._stable.decide(request, within=within, headers=headers)
+        whole = within >= self._deadline  # whoever gives less time makes nodes late that are well
         began, within = time.perf_counter(), min(within, self._deadline)
         known: Mapping[str, Answer] = {}
         weighed, failed = None, "error"
@@ -56,19 +57,16 @@ class Canary:
         left = within - (time.perf_counter() - began)
         if weighed is not None:
             if not self._failed(weighed) or left < self._longest:
-                self._count(weighed)
+                lacks = self._failed(weighed)
+                self._metrics.add("share_items", decided_by="candidate", why="node" if lacks else "drawn")
+                self._share.went(not (lacks and whole))
                 return await self._mine.tell(weighed)
             failed = "node"
             known = {name: each for name, each in weighed.given.answers.items() if name in self._shared}
         self._metrics.add("share_items", decided_by="stable", why=failed)
-        self._share.went(failed == "request")
+        self._share.went(failed == "request" or not whole)
         return await self._stable.decide(request, within=max(0.0, left), headers=headers, known=known)
 
     def _failed(self, weighed: Weighed) -> bool:
         """Did a node give no answer that would have given stable one?"""
         return any(each.fate != "answered" for name, each in weighed.given.answers.items() if name not in self._shared)
-
-    def _count(self, weighed: Weighed) -> None:
-        failed = self._failed(weighed)
-        self._metrics.add("share_items", decided_by="candidate", why="node" if failed else "drawn")
-        self._share.went(not failed)

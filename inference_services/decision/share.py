@@ -76,7 +76,16 @@ class ShareWatch:
             self._end(f"it failed on {failures} of its last {len(self._went)} items")
 
     def look(self) -> None:
-        """Read the file, and what labels say; whatever is wrong with the file, stable decides."""
+        """Read the file, and what labels say; whatever is wrong with either, stable decides."""
+        try:
+            self._look()
+        except Exception:  # noqa: BLE001  a share that nobody watches is none; it is looked at again
+            _log.exception("the share of %s could not be watched", self._unit.digest)
+            self._share = None
+        self._metrics.set("share", self.percent / 100)
+        self._metrics.set("share_stopped", float(self._stop is not None))
+
+    def _look(self) -> None:
         found, complaint = None, ""
         try:
             found = shares.read(self._file)
@@ -91,8 +100,6 @@ class ShareWatch:
                 self._end(f"its guarantee no longer holds: {self._guarantee.told}")
             elif self._cost is not None and (why := self._cost.dearer()):
                 self._end(why)
-        self._metrics.set("share", self.percent / 100)
-        self._metrics.set("share_stopped", float(self._stop is not None))
 
     async def run(self, every: float = EVERY) -> None:
         """Look again and again."""

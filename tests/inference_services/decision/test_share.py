@@ -214,6 +214,26 @@ def test_what_the_candidate_cannot_read_is_stables(tmp_path: Path) -> None:
         bags.stop()
 
 
+def test_callers_without_patience_end_no_share(bags: Sharing) -> None:
+    bags.give(50)
+    bags.view4.behave = lambda _: None
+    hurry = {"x-envoy-expected-rq-timeout-ms": "3400"}
+    mine = [item for item in ITEMS if shares.drawn(bags.share._share, "bags", item)][:12]
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(lambda item: outputs(bags.ask(item=item, headers=hurry)), mine))
+    assert {each["action"] for each in found} == {"person"} and bags.share.percent == 50
+
+
+def test_a_share_that_cannot_be_watched_is_none_until_it_can(bags: Sharing) -> None:
+    bags.give(50)
+    bags.share._cost.dearer = lambda: 1 / 0
+    bags.share.look()
+    assert bags.share.percent == 0
+    bags.share._cost.dearer = lambda: ""
+    bags.share.look()
+    assert bags.share.percent == 50
+
+
 def test_both_give_away_the_minutes_of_one_day(tmp_path: Path) -> None:
     nodes = {**GRAPH["nodes"], "expert": {**GRAPH["nodes"]["expert"], "capacity": 60}}
     bags = Sharing(tmp_path, graph={**GRAPH, "nodes": nodes})
