@@ -34,6 +34,8 @@ _index = TypeAdapter(dict[str, Crop])
 class Crops:
     """The pictures of folders, of each reference the first that is found; without a folder there are none, and nothing can be cited.
 
+    Of several model folders one may have no references, such as that of a version from before there were any.
+
     expected: digests of the model folders, one each in their order, which is then what they have to be; none: any are taken.
     """
 
@@ -45,7 +47,10 @@ class Crops:
                 got=f"{len(expected)}: {', '.join(expected)}",
                 fix="name as many of one as of the other, in the same order",
             )
-        self._finds = [_finder(each, digest) for each, digest in zip_longest(folders, expected)]
+        found = [_finder(each, digest) for each, digest in zip_longest(folders, expected)]
+        self._finds = [each for each in found if each is not None]
+        if folders and not self._finds:
+            raise ModelRefused("the model has no references", expected=REFERENCES, got="no such file")
 
     @classmethod
     def of(cls, folders: Sequence[Path], environment: Mapping[str, str]) -> Crops:
@@ -61,11 +66,12 @@ class Crops:
         return None
 
 
-def _finder(folder: Path, expected: str | None) -> Callable[[str], bytes | None]:
+def _finder(folder: Path, expected: str | None) -> Callable[[str], bytes | None] | None:
+    """What finds pictures in a folder; None in a model folder that has none."""
     if not expected and not (folder / MANIFEST).is_file():
         return _Files(folder).get
     if REFERENCES not in bundle.read(folder, expected=expected, keep=frozenset()).digests:
-        raise ModelRefused("the model has no references", expected=REFERENCES, got="no such file")
+        return None
     return references.PictureFile(folder / REFERENCES).get
 
 

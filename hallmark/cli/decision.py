@@ -215,7 +215,11 @@ def share(
     margin: Margin = terms.MARGIN,
     confidence: Confidence = terms.CONFIDENCE,
     unjudged: Annotated[
-        bool, typer.Option("--unjudged", help="Though it has not decided on enough items in shadow, or is dearer.")
+        bool,
+        typer.Option(
+            "--unjudged",
+            help="Though it has not decided on enough items in shadow; one that is dearer ends again by itself.",
+        ),
     ] = False,
     why: Why = "",
 ) -> None:
@@ -356,6 +360,7 @@ def _share(name: str, settings: Settings) -> str:
     from hallmark.rollout import decision_units
 
     told, ended = decision_units.share_of(name, settings)
+    told = told or (ended.share if ended is not None else None)
     if told is None:
         return ""
     share = f"share: the candidate decides {told.percent:g}% of items since {told.since:%Y-%m-%d %H:%M} UTC"

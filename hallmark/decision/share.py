@@ -81,11 +81,16 @@ def drawn(share: CandidateShare, domain: str, item: str) -> bool:
 
 def stopped(records: Path, share: CandidateShare) -> Stop | None:
     """That this share ended by itself, as the folder of the candidate's records says."""
+    found = last_stop(records)
+    return found if found is not None and found.share == share else None
+
+
+def last_stop(records: Path) -> Stop | None:
+    """The last share that ended by itself; None where none did, or where that cannot be read."""
     try:
-        found = Stop.model_validate_json((records / _STOPPED).read_bytes())
+        return Stop.model_validate_json((records / _STOPPED).read_bytes())
     except (OSError, ValidationError):
         return None
-    return found if found.share == share else None
 
 
 def stop(records: Path, found: Stop) -> None:

@@ -6,6 +6,8 @@ is told what it costs; but where a model goes back to the version that the unit 
 
 from __future__ import annotations
 
+import contextlib
+import math
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,10 +43,11 @@ class EndedShare:
     def __call__(self) -> str:
         """What ended, in words; empty where nothing has."""
         told, ended = share_of(self._name, self._settings)
-        if told is None or ended is None:
+        if told is None or ended is None or shares.read(shares.path(self._name, self._settings)) != told:
             return ""
         shares.write(shares.path(self._name, self._settings), None)
-        _rendered(self._name, self._settings)
+        with contextlib.suppress(HallmarkError):  # `hallmark render` tells what ails it; this is told once
+            _rendered(self._name, self._settings)
         return f"the candidate {shortened(told.candidate)} decides {told.percent:g}% of items no more: {ended.why}"
 
 
@@ -237,16 +240,19 @@ def share(
                     else "",
                 )
     told = CandidateShare(candidate=waits.digest, percent=percent, since=datetime.now(UTC)) if percent else None
-    with History(settings, name).act("decision", text, why=why, version=version_of(waits), percent=round(percent)):
+    with History(settings, name).act("decision", text, why=why, version=version_of(waits), percent=math.ceil(percent)):
         shares.write(place, told)
         return [text, *_rendered(name, settings)]
 
 
 def share_of(name: str, settings: Settings, records: Path | None = None) -> tuple[CandidateShare | None, Stop | None]:
-    """The share that is said for the candidate, and that the service ended it, as far as the records are here."""
+    """The share that is said for the candidate, and the end by itself of it, or of the candidate's last, as far as the records are here."""
     told = shares.read(shares.path(name, settings))
     place = (records or records_of(name, settings)) / record.CANDIDATE
-    return told, shares.stopped(place, told) if told is not None else None
+    if told is not None:
+        return told, shares.stopped(place, told)
+    waits, last = unit.there(name, settings, CANDIDATE), shares.last_stop(place)
+    return None, last if waits is not None and last is not None and last.share.candidate == waits.digest else None
 
 
 def withheld(name: str, verdict: CandidateVerdict, message: str, *, wait: str, expected: str = "") -> HallmarkError:

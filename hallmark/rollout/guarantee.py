@@ -1,4 +1,4 @@
-"""What final labels say of a decision's guarantee, as the watch asks: of the unit that accepted the newest audited item, and is no candidate."""
+"""What final labels say of a decision's guarantee, as the watch asks: of the unit that decides, else of the one that accepted the newest audited item."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from hallmark.declaration.domain import Domain
 from hallmark.reviews import database
 from hallmark.reviews.audits import AuditLabels
 from hallmark.reviews.queue import ReviewQueue
+from hallmark.rollout import followers
 from hallmark.settings import Settings
 
 
 class DecisionGuarantee:
-    """Of one domain that decides; reads on from where it was.   candidate: the unit that may decide on a share of items; empty for none."""
+    """Of one domain that decides; reads on from where it was.
 
-    def __init__(self, domain: Domain, labels: AuditLabels, *, candidate: Callable[[], str] = lambda: "") -> None:
+    deciding: digest of the unit that decides, which a candidate with a share of items does not; empty where nobody here knows.
+    """
+
+    def __init__(self, domain: Domain, labels: AuditLabels, *, deciding: Callable[[], str] = lambda: "") -> None:
         if domain.decision is None:
             raise ValueError(f"{domain.name} decides nothing")
-        self._decision, self._labels, self._candidate = domain.decision, labels, candidate
+        self._decision, self._labels, self._deciding = domain.decision, labels, deciding
         self._units: dict[str, Guarantee] = {}
         self._newest = ""
 
@@ -27,18 +31,19 @@ class DecisionGuarantee:
     def at(cls, domain: Domain, settings: Settings) -> DecisionGuarantee:
         """By the queue of these settings."""
 
-        def candidate() -> str:
-            found = units.there(domain.name, settings, units.CANDIDATE)
+        def deciding() -> str:
+            # An image brings a copy of the repository, whose unit may decide no more.
+            found = units.there(domain.name, settings) if followers.ReleaseFile.writable(settings) else None
             return found.digest if found is not None else ""
 
         labels = AuditLabels(ReviewQueue(database.connect(settings.reviews)), domain=domain.name)
-        return cls(domain, labels, candidate=candidate)
+        return cls(domain, labels, deciding=deciding)
 
     def __call__(self) -> tuple[str, GuaranteeState] | None:
-        """The newest unit that has a label, and what its labels say; None before the first."""
-        news = list(self._labels.news())
-        candidate = self._candidate() if news else ""
-        for unit, counterfeit in news:
+        """That unit, and what its labels say; None before the first."""
+        deciding = self._deciding()
+        for unit, counterfeit in self._labels.news():
             self._units.setdefault(unit, Guarantee.of(self._decision)).saw([counterfeit])
-            self._newest = unit if unit != candidate else self._newest
-        return (self._newest, self._units[self._newest].state) if self._newest else None
+            self._newest = unit
+        found = deciding or self._newest
+        return (found, self._units[found].state) if found in self._units else None

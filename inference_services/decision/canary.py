@@ -18,6 +18,7 @@ from inference_services.decision import messages
 from inference_services.decision.messages import ItemRequest
 from inference_services.decision.metrics import DecisionMetrics
 from inference_services.decision.service import DecisionService, Weighed
+from inference_services.decision.shadow import Shadow
 from inference_services.decision.share import ShareWatch
 from inference_services.protocol.errors import BadRequest
 
@@ -25,12 +26,18 @@ _log = logging.getLogger(__name__)
 
 
 class Canary:
-    """Both services, and whoever says which of them an item is for.   metrics: stable's."""
+    """Both services, and whoever says which of them an item is for.   shadow: sees each item but those that stable stood in for.   metrics: stable's."""
 
     def __init__(
-        self, stable: DecisionService, mine: DecisionService, share: ShareWatch, *, metrics: DecisionMetrics
+        self,
+        stable: DecisionService,
+        mine: DecisionService,
+        share: ShareWatch,
+        *,
+        shadow: Shadow,
+        metrics: DecisionMetrics,
     ) -> None:
-        self._stable, self._mine, self._share, self._metrics = stable, mine, share, metrics
+        self._stable, self._mine, self._share, self._shadow, self._metrics = stable, mine, share, shadow, metrics
         decision = stable.unit.decision
         self._shared = candidate.shared(decision, stable.unit.parts, mine.unit)
         self._deadline = decision.deadline.total_seconds()
@@ -41,7 +48,9 @@ class Canary:
     ) -> tuple[DecisionRecord, str]:
         """As `DecisionService.decide`, by the unit that the item is drawn for."""
         if not self._share.gives(request.id):
-            return await self._stable.decide(request, within=within, headers=headers)
+            record, case = await self._stable.decide(request, within=within, headers=headers)
+            self._shadow.saw(request, record, headers)
+            return record, case
         whole = within >= self._deadline  # whoever gives less time makes nodes late that are well
         began, within = time.perf_counter(), min(within, self._deadline)
         known: Mapping[str, Answer] = {}
@@ -60,8 +69,11 @@ class Canary:
                 lacks = self._failed(weighed)
                 self._metrics.add("share_items", decided_by="candidate", why="node" if lacks else "drawn")
                 self._share.went(not (lacks and whole))
-                return await self._mine.tell(weighed)
+                record, case = await self._mine.tell(weighed)
+                self._shadow.saw(request, record, headers)
+                return record, case
             failed = "node"
+            _log.warning("the candidate %s: %s", self._mine.unit.digest, "; ".join(self._lacking(weighed)))
             known = {name: each for name, each in weighed.given.answers.items() if name in self._shared}
         self._metrics.add("share_items", decided_by="stable", why=failed)
         self._share.went(failed == "request" or not whole)
@@ -69,4 +81,9 @@ class Canary:
 
     def _failed(self, weighed: Weighed) -> bool:
         """Did a node give no answer that would have given stable one?"""
-        return any(each.fate != "answered" for name, each in weighed.given.answers.items() if name not in self._shared)
+        return bool(self._lacking(weighed))
+
+    def _lacking(self, weighed: Weighed) -> list[str]:
+        """Such nodes, each with what came of it."""
+        answers = weighed.given.answers.items()
+        return [f"{name} {each.fate}" for name, each in answers if name not in self._shared and each.fate != "answered"]

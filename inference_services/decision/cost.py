@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 
 from hallmark.decision import candidate
@@ -16,6 +15,8 @@ KEPT = 5_000
 """Items that are compared: the newest."""
 EVERY = 60.0
 """Seconds between two comparisons."""
+CONFIDENCE = 0.9999
+"""Of each: it is asked again and again, and one that is no dearer shall not be called so by one of them."""
 _log = logging.getLogger(__name__)
 
 
@@ -26,26 +27,32 @@ class CostWatch:
         self, labels: Labels, *, kept: int = KEPT, every: float = EVERY, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._labels, self._every, self._clock = labels, every, clock
-        self._pairs: deque[tuple[DecisionRecord, Verdict]] = deque(maxlen=kept)
+        self._kept, self._pairs = kept, dict[str, tuple[DecisionRecord, Verdict]]()
         self._next = clock()
 
     def saw(self, stable: DecisionRecord, verdict: Verdict) -> None:
-        """An item that both decided on."""
-        self._pairs.append((stable, verdict))
+        """An item that both decided on; of one that comes again the last time counts."""
+        self._pairs.pop(stable.given.id, None)
+        self._pairs[stable.given.id] = (stable, verdict)
+        if len(self._pairs) > self._kept:
+            del self._pairs[next(iter(self._pairs))]
 
     def dearer(self) -> str:
         """Why the candidate is dearer; empty where it is not, where that is not known, and between two comparisons."""
         if self._clock() < self._next:
             return ""
-        self._next = self._clock() + self._every
-        pairs = list(self._pairs)
+        pairs = list(self._pairs.copy().values())
         try:
             labels = self._labels.by_request()
         except Exception as error:  # noqa: BLE001  a queue that is down ends no share
             _log.warning("labels could not be read: %s", error or type(error).__name__)
             return ""
         found = candidate.compare(
-            [record for record, _ in pairs], {record.given.id: each for record, each in pairs}, labels=labels
+            [record for record, _ in pairs],
+            {record.given.id: each for record, each in pairs},
+            labels=labels,
+            confidence=CONFIDENCE,
         )
+        self._next = self._clock() + self._every
         outcome, why = candidate.verdict_on(found)
         return why if outcome == "refuse" else ""

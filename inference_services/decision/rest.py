@@ -31,7 +31,7 @@ class DecisionRest(OneModelRest):
         canary: Canary | None = None,
     ) -> None:
         super().__init__(name=name, server="hallmark-decision", limit=limit, at_once=_AT_ONCE, metrics=service.metrics)
-        self.service, self._shadow, self._decides = service, shadow, canary or service
+        self.service, self._shadow, self._canary = service, shadow, canary
 
     async def answer(
         self, body: bytes, json_length: int | None, request: HttpRequest, *, within: float
@@ -42,11 +42,11 @@ class DecisionRest(OneModelRest):
             (name.decode(), request.headers[name].decode("latin-1")) for name in _PASSED_ON if name in request.headers
         ]
         try:
-            record, case = await self._decides.decide(item, within=within, headers=headers)
+            record, case = await (self._canary or self.service).decide(item, within=within, headers=headers)
         except OSError as error:
             _log.exception("no record could be written")
             raise ModelFault("the decision could not be recorded, so there is none") from error
-        if self._shadow is not None:
+        if self._shadow is not None and self._canary is None:  # which tells it itself
             self._shadow.saw(item, record, headers)
         unit = f"x-hallmark-unit: {record.unit}\r\n".encode("ascii", "replace")
         return HttpResponse(200, messages.answer(self.name, item, record, case), headers=unit)

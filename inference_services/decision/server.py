@@ -188,7 +188,7 @@ def served(options: DecisionOptions, unit: Unit, candidate: Unit | None = None) 
         kept = common.watch(candidate, shown)
         mine = common.service(candidate, asked, options, metrics=shown, watch=kept, pace=service.pace)
         share = ShareWatch(candidate, options.share, records, metrics=metrics, guarantee=kept, cost=cost)
-        beside = Beside(mine, Canary(service, mine, share, metrics=metrics), share, kept)
+        beside = Beside(mine, Canary(service, mine, share, shadow=shadow, metrics=metrics), share, kept)
     return Served(service, shadow, watch, (*clients, *more), beside)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -51,14 +52,17 @@ class ShareWatch:
         self._guarantee, self._cost, self._clock = guarantee, cost, clock
         self._share: CandidateShare | None = None
         self._stop: Stop | None = None
+        self._last: Stop | None = None
         self._went: deque[bool] = deque(maxlen=_WINDOW)
         self._complaint = ""
+        self._lock = threading.RLock()  # looks are made beside the loop that asks
 
     @property
     def percent(self) -> float:
         """Of items that are the candidate's now."""
-        given = self._share is not None and self._stop is None and not self._expired
-        return self._share.percent if given and self._share is not None else 0.0
+        with self._lock:
+            share, ended = self._share, self._stop is not None
+        return share.percent if share is not None and not ended and not self._expired else 0.0
 
     @property
     def _expired(self) -> bool:
@@ -66,14 +70,17 @@ class ShareWatch:
 
     def gives(self, item: str) -> bool:
         """Is this item the candidate's?"""
-        return bool(self.percent) and self._share is not None and shares.drawn(self._share, self._unit.domain, item)
+        with self._lock:
+            share = self._share if self.percent else None
+        return share is not None and shares.drawn(share, self._unit.domain, item)
 
     def went(self, well: bool) -> None:
         """What came of an item that was the candidate's."""
-        self._went.append(well)
-        failures = len(self._went) - sum(self._went)
-        if failures >= _FAILURES:
-            self._end(f"it failed on {failures} of its last {len(self._went)} items")
+        with self._lock:
+            self._went.append(well)
+            failures = len(self._went) - sum(self._went)
+            if failures >= _FAILURES:
+                self._end(f"it failed on {failures} of its last {len(self._went)} items")
 
     def look(self) -> None:
         """Read the file, and what labels say; whatever is wrong with either, stable decides."""
@@ -108,11 +115,13 @@ class ShareWatch:
             await asyncio.sleep(every)
 
     def _follow(self, found: CandidateShare | None) -> None:
-        if found == self._share:
-            return
-        self._went.clear()
-        self._stop = shares.stopped(self._records, found) if found is not None else None
-        self._share = found
+        with self._lock:
+            if found == self._share:
+                return
+            self._went.clear()
+            mine = self._last if self._last is not None and self._last.share == found else None
+            self._stop = mine or (shares.stopped(self._records, found) if found is not None else None)
+            self._share = found
         percent = f"{found.percent:g}%" if found is not None else "no share"
         _log.info("the candidate %s decides %s of items%s", self._unit.digest, percent, self._ended())
 
@@ -120,9 +129,10 @@ class ShareWatch:
         return f"; that ended by itself: {self._stop.why}" if self._stop is not None else ""
 
     def _end(self, why: str) -> None:
-        if self._share is None or self._stop is not None:
-            return
-        self._stop = Stop(share=self._share, at=datetime.fromtimestamp(self._clock(), UTC), why=why)
+        with self._lock:
+            if self._share is None or self._stop is not None:
+                return
+            self._last = self._stop = Stop(share=self._share, at=datetime.fromtimestamp(self._clock(), UTC), why=why)
         _log.error("the candidate %s decides no item any more: %s", self._unit.digest, why)
         try:
             shares.stop(self._records, self._stop)

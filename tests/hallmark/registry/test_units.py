@@ -421,6 +421,8 @@ def test_the_watch_takes_an_ended_share_away_and_says_so_once(
     short = decision_units.short(made)
     assert ended() == f"the candidate {short} decides 10% of items no more: it failed on 10 of its last 12 items"
     assert not shares.path(DOMAIN, settings).exists() and ended() == ""
+    assert main(["decision", "show", DOMAIN]) == 0
+    assert "it failed on 10 of its last 12 items" in capsys.readouterr().err, "why is told after it too"
 
 
 @pytest.fixture

@@ -176,9 +176,9 @@ def test_the_watch_is_told_of_the_newest_unit(queue: ReviewQueue) -> None:
 def test_labels_of_a_candidates_share_are_not_the_units_that_decides(queue: ReviewQueue) -> None:
     domain = domains.load("authentication", Settings.load({"HALLMARK_ROOT": str(ROOT)}))
     domain = domain.model_copy(update={"decision": Decision.model_validate(GRAPH)})
-    told = DecisionGuarantee(domain, AuditLabels(queue, domain="bags"), candidate=lambda: "share")
+    told = DecisionGuarantee(domain, AuditLabels(queue, domain="bags"), deciding=lambda: "stable")
     judged(queue, "a", fake=False, unit="stable")
     for at in range(8):
-        judged(queue, f"b-{at}", fake=True, unit="share")
+        judged(queue, f"b-{at}", fake=True, unit="of a share, which ended since")
     found = told()
     assert found is not None and (found[0], found[1].labels) == ("stable", 1)

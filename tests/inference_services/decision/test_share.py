@@ -196,6 +196,11 @@ def test_a_candidate_whose_model_dies_under_load_loses_no_item_and_its_share_end
     bags.share.look()
     ended = shares.stopped(bags.records / record.CANDIDATE, told)
     assert ended is not None and "it failed on 10 of its last" in ended.why
+    given = [
+        each for each in bags.told() if shares.drawn(told, "bags", each.given.id) and each.unit == bags.unit.digest
+    ]
+    seen = {each.given.id for each in record.read(bags.records / record.CANDIDATE)}
+    assert sum(each.given.id in seen for each in given) <= len(given) - 10, "whom stable stood in for is not compared"
     assert len(bags.told()) == 400 and len({each.given.id for each in bags.told()}) == 400, "each once on record"
     bags.view4.behave = lambda _: HttpResponse(200, answer(bags.view4.outputs, version="4"))
     bags.serve()
@@ -292,6 +297,27 @@ def test_its_share_ends_once_its_decisions_are_dearer_by_labels_of_stables_items
     bags.share.look()
     ended = shares.stopped(bags.records / record.CANDIDATE, told)
     assert bags.share.percent == 0 and ended is not None and ended.why.startswith("it is dearer: +")
+
+
+def test_an_item_that_comes_again_is_compared_once(bags: Sharing) -> None:
+    for _ in range(6):
+        bags.ask(item="again")
+    bags.shadowed(6)
+    bags.ask(item="other")
+    bags.shadowed(7)
+    assert until(lambda: set(bags.share._cost._pairs), lambda found: len(found) == 2) == {"again", "other"}
+
+
+def test_an_end_that_could_not_be_written_down_holds_all_the_same(bags: Sharing) -> None:
+    bags.give(50)
+    (bags.records / record.CANDIDATE / "stopped.json").mkdir()
+    bags.share._end("so")
+    text = bags.file.read_text()
+    bags.file.write_text("percent: [")
+    bags.share.look()
+    bags.file.write_text(text)
+    bags.share.look()
+    assert bags.share.percent == 0
 
 
 def test_stables_items_alone_are_compared_while_there_is_a_share(bags: Sharing) -> None:
