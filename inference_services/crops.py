@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from hallmark.artifacts import bundle, references
 from hallmark.artifacts.folder import MANIFEST, REFERENCES
-from hallmark.errors import DeclarationError, HallmarkError, ModelRefused
+from hallmark.errors import HallmarkError, ModelRefused
 from hallmark.features import image
 from hallmark.prompts.prompt import PICTURES
 from hallmark.section import Frozen
+from inference_services.process import expected_digests
 
 INDEX = "crops.json"
 DIGEST = "HALLMARK_REFERENCES_DIGEST"
@@ -39,15 +39,8 @@ class Crops:
     expected: digests of the model folders, one each in their order, which is then what they have to be; none: any are taken.
     """
 
-    def __init__(self, *folders: Path, expected: Sequence[str] = ()) -> None:
-        if expected and len(expected) != len(folders):
-            raise DeclarationError(
-                DIGEST,
-                expected=f"a digest for each --crops, {len(folders)} in all",
-                got=f"{len(expected)}: {', '.join(expected)}",
-                fix="name as many of one as of the other, in the same order",
-            )
-        found = [_finder(each, digest) for each, digest in zip_longest(folders, expected)]
+    def __init__(self, *folders: Path, expected: Sequence[str | None] = ()) -> None:
+        found = [_finder(each, digest) for each, digest in zip(folders, expected or [None] * len(folders), strict=True)]
         self._finds = [each for each in found if each is not None]
         if folders and not self._finds:
             raise ModelRefused("the model has no references", expected=REFERENCES, got="no such file")
@@ -55,8 +48,7 @@ class Crops:
     @classmethod
     def of(cls, folders: Sequence[Path], environment: Mapping[str, str]) -> Crops:
         """Those of a process, by its environment."""
-        given = environment.get(DIGEST, "").split(",")
-        return cls(*folders, expected=[each.strip() for each in given if each.strip()])
+        return cls(*folders, expected=expected_digests(DIGEST, environment, folders, flag="--crops"))
 
     def get(self, reference: str) -> bytes | None:
         """The picture of a reference; None where there is none, or where it is not one that may be shown."""

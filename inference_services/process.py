@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from hallmark.errors import HallmarkError
+from hallmark.errors import DeclarationError, HallmarkError
 
 
 def ended(serve: Callable[[], int], *, at: str) -> int:
@@ -23,3 +24,18 @@ def ended(serve: Callable[[], int], *, at: str) -> int:
     except OSError as error:
         sys.stderr.write(f"{error.filename or at}: {error.strerror or error}\n")
         return 1
+
+
+def expected_digests(
+    variable: str, environment: Mapping[str, str], folders: Sequence[Path], *, flag: str
+) -> list[str | None]:
+    """The digest that each of a flag's folders must have, by a variable with commas between them; None for each where it is not set."""
+    found = [each.strip() for each in environment.get(variable, "").split(",") if each.strip()]
+    if found and len(found) != len(folders):
+        raise DeclarationError(
+            variable,
+            expected=f"a digest for each {flag}, {len(folders)} in all",
+            got=f"{len(found)}: {', '.join(found)}",
+            fix="name as many of one as of the other, in the same order",
+        )
+    return [*found] or [None] * len(folders)

@@ -10,7 +10,6 @@ import typer
 from hallmark.cli.console import DomainName, Format, Output, emit, say
 from hallmark.cli.options import Why, declaration, since_of
 from hallmark.decision import terms
-from hallmark.decision.share import MOST
 from hallmark.errors import DeclarationError, HallmarkError
 
 if TYPE_CHECKING:
@@ -227,17 +226,17 @@ def share(
 
     A running service follows without a restart. It ends the share by itself where the candidate fails, breaks its guarantee, or is dearer.
     """
-    from hallmark.decision.share import FILE
+    from hallmark.decision.share import path
     from hallmark.rollout import decision_units
 
     settings = declaration(domain)[1]
     found, verdict = None, None
-    if 0 < percent <= MOST and not unjudged:
+    if 0 < percent <= terms.MOST and not unjudged:
         found, verdict = _judged(domain, settings, Judging(records, since, minimum, margin, confidence))
     for line in decision_units.share(domain, settings, percent, found, verdict, minimum=minimum, why=why):
         say(line)
     say(
-        f"the service that was started with --share {settings.shown(settings.releases / domain / FILE)} follows by itself;"
+        f"the service that was started with --share {settings.shown(path(domain, settings))} follows by itself;"
         " on a cluster once it is committed"
     )
 

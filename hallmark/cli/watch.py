@@ -139,7 +139,9 @@ def watch(
             training=training,
             scheduled=not (kubeflow or until),
             guarantee=DecisionGuarantee.at(domains[name], settings) if domains[name].decision else None,
-            share_ended=EndedShare(name, settings) if ReleaseFile.writable(settings) else lambda: "",
+            share_ended=EndedShare(name, settings)
+            if domains[name].decision and ReleaseFile.writable(settings)
+            else lambda: "",
             fence=fence.token,
         )
 

@@ -12,15 +12,13 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError
 
+from hallmark.decision import terms
 from hallmark.errors import DeclarationError
 from hallmark.files import replace
 from hallmark.policy import lot
 from hallmark.section import Frozen, validated
 from hallmark.settings import Settings
 
-FILE = "share.yaml"
-MOST = 50.0
-"""Percent of items at the most: stable's items, on which the candidate decides in shadow, are what it is judged by."""
 _STOPPED = "stopped.json"
 
 
@@ -28,7 +26,7 @@ class CandidateShare(Frozen):
     """What a person said.   candidate: digest of its unit.   percent: of items that it decides.   since: when that was said."""
 
     candidate: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    percent: float = Field(gt=0, le=MOST)
+    percent: float = Field(gt=0, le=terms.MOST)
     since: datetime
 
 
@@ -42,7 +40,7 @@ class Stop(Frozen):
 
 def path(name: str, settings: Settings) -> Path:
     """Place of the share of a domain's candidate."""
-    return settings.releases / name / FILE
+    return settings.releases / name / terms.SHARE_FILE
 
 
 def read(file: Path) -> CandidateShare | None:

@@ -9,7 +9,7 @@ from typing import Any
 from hallmark import names, templates
 from hallmark.artifacts import release
 from hallmark.artifacts.release import Target
-from hallmark.decision import share, unit
+from hallmark.decision import share, terms, unit
 from hallmark.decision.unit import Unit
 from hallmark.declaration import decision_pods, timeouts
 from hallmark.declaration.decision import Node
@@ -82,7 +82,7 @@ def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
     values = {
         "node": node,
         "prompts": {sealed.short(digest): {"digest": digest, "files": files} for digest, (_, files) in found.items()},
-        **(_pictures(versions, names.storage(domain.name, "references")) if cited else _pictures([])),
+        **_pictures(versions, names.storage(domain.name, "references") if cited else ""),
     }
     return _objects("review", domain, "reviewer", values)
 
@@ -175,7 +175,7 @@ def decision_service(domain: Domain, settings: Settings) -> list[Json]:
 def _shared(domain: Domain, candidate: Unit, settings: Settings) -> dict[str, str]:
     """The file that says how many items the candidate decides; none where nobody has said so of it."""
     told = share.read(share.path(domain.name, settings))
-    return {share.FILE: share.text(told)} if told is not None and told.candidate == candidate.digest else {}
+    return {terms.SHARE_FILE: share.text(told)} if told is not None and told.candidate == candidate.digest else {}
 
 
 def _shown(domain: Domain, settings: Settings) -> list[Target]:

@@ -42,10 +42,12 @@ class EndedShare:
 
     def __call__(self) -> str:
         """What ended, in words; empty where nothing has."""
-        told, ended = share_of(self._name, self._settings)
-        if told is None or ended is None or shares.read(shares.path(self._name, self._settings)) != told:
+        place = shares.path(self._name, self._settings)
+        told = shares.read(place)
+        ended = _stopped(self._name, self._settings, told) if told is not None else None
+        if told is None or ended is None:
             return ""
-        shares.write(shares.path(self._name, self._settings), None)
+        shares.write(place, None)
         with contextlib.suppress(HallmarkError):  # `hallmark render` tells what ails it; this is told once
             _rendered(self._name, self._settings)
         return f"the candidate {shortened(told.candidate)} decides {told.percent:g}% of items no more: {ended.why}"
@@ -213,10 +215,10 @@ def share(
     items in shadow, `Refused` where its decisions are dearer; whether they are need not be known yet.
     """
     _, waits = _both(name, settings)
-    if not 0 <= percent <= shares.MOST:
+    if not 0 <= percent <= terms.MOST:
         raise DeclarationError(
             f"no candidate decides {percent:g}% of items",
-            expected=f"0 to {shares.MOST:g}",
+            expected=f"0 to {terms.MOST:g}",
             got=f"{percent:g}",
             fix=f"the rest is what it is judged by; hallmark decision promote {name} gives it all items",
         )
@@ -228,31 +230,40 @@ def share(
     else:
         text = f"unit {short(waits)} decides {percent:g}% of items"
         if found is not None and verdict is not None:
-            unseen = candidates.unseen_by(found, minimum=minimum)
-            if unseen or verdict.outcome == "refuse":
-                raise withheld(
-                    name,
-                    CandidateVerdict("wait", unseen) if unseen else verdict,
-                    f"the candidate {short(waits)} of {name} gets no items",
-                    wait="let it decide on more items in shadow first; --unjudged gives it items as it is",
-                    expected=f"{minimum} items that it decided on in shadow, and nine in ten of stable's"
-                    if unseen
-                    else "",
-                )
+            _check_share(waits, found, verdict, minimum=minimum)
     told = CandidateShare(candidate=waits.digest, percent=percent, since=datetime.now(UTC)) if percent else None
     with History(settings, name).act("decision", text, why=why, version=version_of(waits), percent=math.ceil(percent)):
         shares.write(place, told)
         return [text, *_rendered(name, settings)]
 
 
-def share_of(name: str, settings: Settings, records: Path | None = None) -> tuple[CandidateShare | None, Stop | None]:
+def _check_share(waits: Unit, found: CostComparison, verdict: CandidateVerdict, *, minimum: int) -> None:
+    """Raise where the candidate has not decided on enough items in shadow, or is dearer."""
+    message = f"the candidate {short(waits)} of {waits.domain} gets no items"
+    wait = "let it decide on more items in shadow first; --unjudged gives it items as it is"
+    if unseen := candidates.unseen_by(found, minimum=minimum):
+        expected = f"{minimum} items that it decided on in shadow, and nine in ten of stable's"
+        raise withheld(waits.domain, CandidateVerdict("wait", unseen), message, wait=wait, expected=expected)
+    if verdict.outcome == "refuse":
+        raise withheld(waits.domain, verdict, message, wait=wait)
+
+
+def share_of(name: str, settings: Settings) -> tuple[CandidateShare | None, Stop | None]:
     """The share that is said for the candidate, and the end by itself of it, or of the candidate's last, as far as the records are here."""
     told = shares.read(shares.path(name, settings))
-    place = (records or records_of(name, settings)) / record.CANDIDATE
     if told is not None:
-        return told, shares.stopped(place, told)
-    waits, last = unit.there(name, settings, CANDIDATE), shares.last_stop(place)
+        return told, _stopped(name, settings, told)
+    waits, last = unit.there(name, settings, CANDIDATE), shares.last_stop(_candidates(name, settings))
     return None, last if waits is not None and last is not None and last.share.candidate == waits.digest else None
+
+
+def _stopped(name: str, settings: Settings, told: CandidateShare) -> Stop | None:
+    return shares.stopped(_candidates(name, settings), told)
+
+
+def _candidates(name: str, settings: Settings) -> Path:
+    """Where the candidate's records are looked for."""
+    return records_of(name, settings) / record.CANDIDATE
 
 
 def withheld(name: str, verdict: CandidateVerdict, message: str, *, wait: str, expected: str = "") -> HallmarkError:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hallmark.decision import unit as units
 from hallmark.decision.guarantee import Guarantee, GuaranteeState
 from hallmark.declaration.domain import Domain
+from hallmark.files import digest_file
 from hallmark.reviews import database
 from hallmark.reviews.audits import AuditLabels
 from hallmark.reviews.queue import ReviewQueue
@@ -31,10 +32,12 @@ class DecisionGuarantee:
     def at(cls, domain: Domain, settings: Settings) -> DecisionGuarantee:
         """By the queue of these settings."""
 
+        # An image brings a copy of the repository, whose unit may decide no more.
+        here = followers.ReleaseFile.writable(settings)
+        manifest = units.place(domain.name, settings) / units.MANIFEST
+
         def deciding() -> str:
-            # An image brings a copy of the repository, whose unit may decide no more.
-            found = units.there(domain.name, settings) if followers.ReleaseFile.writable(settings) else None
-            return found.digest if found is not None else ""
+            return digest_file(manifest) if here and manifest.is_file() else ""  # a unit's digest is its manifest's
 
         labels = AuditLabels(ReviewQueue(database.connect(settings.reviews)), domain=domain.name)
         return cls(domain, labels, deciding=deciding)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hallmark.decision.share import FILE as SHARE
+from hallmark.decision.terms import SHARE_FILE
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.reviews.database import FORMS
 from hallmark.settings import REVIEWS
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         "--share",
         type=Path,
         metavar="FILE",
-        help=f"{SHARE} that `hallmark decision share` writes: of how many items the candidate decides in earnest; followed without a restart",
+        help=f"{SHARE_FILE} that `hallmark decision share` writes: of how many items the candidate decides in earnest; followed without a restart",
     )
     add("--records", type=Path, help="folder for the record of every decision")
     add(

@@ -65,25 +65,21 @@ class Canary:
             _log.warning("the candidate %s did not decide: %s", self._mine.unit.digest, error or type(error).__name__)
         left = within - (time.perf_counter() - began)
         if weighed is not None:
-            if not self._failed(weighed) or left < self._longest:
-                lacks = self._failed(weighed)
-                self._metrics.add("share_items", decided_by="candidate", why="node" if lacks else "drawn")
-                self._share.went(not (lacks and whole))
+            lacking = self._lacking(weighed)
+            if not lacking or left < self._longest:
+                self._metrics.add("share_items", decided_by="candidate", why="node" if lacking else "drawn")
+                self._share.went(not (lacking and whole))
                 record, case = await self._mine.tell(weighed)
                 self._shadow.saw(request, record, headers)
                 return record, case
             failed = "node"
-            _log.warning("the candidate %s: %s", self._mine.unit.digest, "; ".join(self._lacking(weighed)))
+            _log.warning("the candidate %s: %s", self._mine.unit.digest, "; ".join(lacking))
             known = {name: each for name, each in weighed.given.answers.items() if name in self._shared}
         self._metrics.add("share_items", decided_by="stable", why=failed)
         self._share.went(failed == "request" or not whole)
         return await self._stable.decide(request, within=max(0.0, left), headers=headers, known=known)
 
-    def _failed(self, weighed: Weighed) -> bool:
-        """Did a node give no answer that would have given stable one?"""
-        return bool(self._lacking(weighed))
-
     def _lacking(self, weighed: Weighed) -> list[str]:
-        """Such nodes, each with what came of it."""
+        """Nodes that gave no answer and would have given stable one, each with what came of it."""
         answers = weighed.given.answers.items()
         return [f"{name} {each.fate}" for name, each in answers if name not in self._shared and each.fate != "answered"]

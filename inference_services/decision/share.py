@@ -60,19 +60,20 @@ class ShareWatch:
     @property
     def percent(self) -> float:
         """Of items that are the candidate's now."""
-        with self._lock:
-            share, ended = self._share, self._stop is not None
-        return share.percent if share is not None and not ended and not self._expired else 0.0
+        given = self._given
+        return given.percent if given is not None else 0.0
 
     @property
-    def _expired(self) -> bool:
-        return self._guarantee is not None and self._guarantee.expired
+    def _given(self) -> CandidateShare | None:
+        """The share that holds now."""
+        expired = self._guarantee is not None and self._guarantee.expired
+        with self._lock:
+            return self._share if self._stop is None and not expired else None
 
     def gives(self, item: str) -> bool:
         """Is this item the candidate's?"""
-        with self._lock:
-            share = self._share if self.percent else None
-        return share is not None and shares.drawn(share, self._unit.domain, item)
+        given = self._given
+        return given is not None and shares.drawn(given, self._unit.domain, item)
 
     def went(self, well: bool) -> None:
         """What came of an item that was the candidate's."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hallmark.errors import DeclarationError
-from inference_services.process import ended
+from inference_services.process import ended, expected_digests
 
 DIGEST = "HALLMARK_PROMPT_DIGEST"
 _ENVIRONMENT = f"""environment:
@@ -74,17 +74,9 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     from inference_services.transport import one_model
     from inference_services.transport.client import Client
 
-    expected = [each.strip() for each in env.get(DIGEST, "").split(",") if each.strip()]
-    if not expected:
+    digests = expected_digests(DIGEST, env, flags.prompt, flag="--prompt")
+    if not any(digests):
         logging.getLogger(__name__).warning("%s is not set: any whole prompt will be served", DIGEST)
-    elif len(expected) != len(flags.prompt):
-        raise DeclarationError(
-            DIGEST,
-            expected=f"a digest for each --prompt, {len(flags.prompt)} in all",
-            got=f"{len(expected)}: {', '.join(expected)}",
-            fix="name as many of one as of the other, in the same order",
-        )
-    digests: list[str | None] = [*expected] or [None] * len(flags.prompt)
     prompts = [
         sealed.read(folder, expected=digest, served=True) for folder, digest in zip(flags.prompt, digests, strict=True)
     ]

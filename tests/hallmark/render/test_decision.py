@@ -17,7 +17,7 @@ from hallmark import names
 from hallmark.artifacts import release
 from hallmark.artifacts.release import Release, Target
 from hallmark.decision import share as shares
-from hallmark.decision import unit
+from hallmark.decision import terms, unit
 from hallmark.decision.share import CandidateShare
 from hallmark.declaration import decision_pods
 from hallmark.declaration import domain as domains
@@ -273,14 +273,14 @@ def test_a_share_of_items_is_a_file_that_changes_without_a_new_pod(settings: Set
     from inference_services.decision.__main__ import parser
 
     flags = parser().parse_args(container(after["StatefulSet authentication-decision"])["args"])
-    assert flags.share == Path("/etc/hallmark/share") / shares.FILE
+    assert flags.share == Path("/etc/hallmark/share") / terms.SHARE_FILE
     (mount,) = [
         each
         for each in container(after["StatefulSet authentication-decision"])["volumeMounts"]
         if each["name"] == "share"
     ]
     assert mount["mountPath"] == str(flags.share.parent) and "subPath" not in mount, "a file by subPath never changes"
-    assert shares.read(place / shares.FILE) == told
+    assert shares.read(place / terms.SHARE_FILE) == told
     shares.write(shares.path(DOMAIN, settings), told.model_copy(update={"candidate": "sha256:" + "0" * 64}))
     assert objects() == before, "a share of another candidate is none"
 
