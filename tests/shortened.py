@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from hallmark import interrupts
-from hallmark.cli import main
+from hallmark import cli
 
 TRAINED = "SHORTENED_TRAINED"
 DATABASE = "SHORTENED_DATABASE"
@@ -35,18 +37,13 @@ def shortened() -> None:
     World.train = lambda self, report: trained.register(self.settings)  # type: ignore[method-assign]
 
 
-def run() -> int:
-    """A command; a signal while this imports what it puts in place is the same as one while the command line imports."""
-    with interrupts.handled():
-        try:
-            shortened()
-        except BaseException as error:
-            if (stopped := interrupts.cause(error)) is None:
-                raise
-            sys.stderr.write(f"{stopped.told()}\n")
-            return stopped.exit_code
-    return main()
+def run(arguments: Sequence[str] | None) -> None:
+    """A command, with what stands in others' place put there first."""
+    shortened()
+    importlib.import_module("hallmark.cli.app").run(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    # Within what `main` handles signals for: one while this imports is the same as one while the command line imports.
+    cli.app = SimpleNamespace(run=run)  # type: ignore[assignment]
+    sys.exit(cli.main())
