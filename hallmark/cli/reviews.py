@@ -209,6 +209,7 @@ def report(domain: Domain = "", output: Output = Format.table) -> None:
         "counterfeits among audits": "no audits yet"
         if audits.value is None
         else f"{audits.count} of {audits.of}: {audits.value:.1%} ({audits.low:.1%} to {audits.high:.1%})",
+        "reviewer's words opened first": f"{found.opened.count} of {found.opened.of}",
         "labels to send": found.unsent,
     }
     emit([{"figure": name, "value": str(value)} for name, value in row.items()], output)

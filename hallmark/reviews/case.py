@@ -173,12 +173,17 @@ class Case(Frozen):
 
 
 class Verdict(Frozen):
-    """What a person says of a case. seconds: that they looked at it."""
+    """What a person says of a case.
+
+    seconds: that they looked at it.   opened: had they unfolded what a reviewer of the decision said, which is easily agreed with? None where
+    there was nothing to unfold, or where nobody knows, as with the command line.
+    """
 
     word: Word
     reason: Reason | None = None
     note: str = Field(default="", max_length=NOTE)
     seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    opened: bool | None = None
 
     @model_validator(mode="after")
     def _explained(self) -> Self:
@@ -188,7 +193,7 @@ class Verdict(Frozen):
 
     @property
     def said(self) -> tuple[Word, Reason | None, str]:
-        """All of it but how long it took."""
+        """All of it but how it came about."""
         return self.word, self.reason, self.note
 
 

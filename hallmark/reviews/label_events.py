@@ -17,8 +17,11 @@ def label_events(verdicts: Iterable[Given]) -> Iterator[tuple[Given, dict[str, A
 
 
 def examples(verdicts: Iterable[Given]) -> Iterator[dict[str, Any]]:
-    """The same, with what a training wants to know: where the case came from, and the weight of one that was drawn, one by the probability of that."""
+    """The same, with what a training wants to know: where the case came from, and the weight of one that was drawn, one by the probability of that;
+    and whether the person had unfolded what a reviewer said, where that is known."""
     for given, event in label_events(verdicts):
         case = given.case
         told = {"item": case.item, "price": case.price, "source": given.source}
+        if given.verdict.opened is not None:
+            told["opened"] = given.verdict.opened
         yield {**event, **told, "inclusion": case.inclusion, "weight": 1.0 / case.inclusion}

@@ -29,6 +29,7 @@ class Report(Frozen):
     late: open past their time.   words: first verdicts by word.   agreement: of pairs of final verdicts, None where there are none.
     disputed: newest cases of which two people said different things, 20 at most.
     audits: automatic accepts that a person could judge, and the share of counterfeits among them: what the guarantee is about.
+    opened: verdicts before which a person had unfolded what a reviewer of the decision said, of those where that is known.
     unsent: labels that no drift monitor has yet.
     """
 
@@ -42,6 +43,7 @@ class Report(Frozen):
     agreement: Kappa | None
     disputed: tuple[str, ...]
     audits: Share
+    opened: Share
     reviewers: tuple[Reviewer, ...]
     unsent: int
 
@@ -52,6 +54,7 @@ def report(queue: ReviewQueue, *, domain: str = "") -> Report:
     firsts = [each for each in given if each.round == 1]
     pairs = [(each.first, each.verdict.word) for each in given if each.drawn and each.first and each.final]
     disputed = [each.case.id for each in given if each.first not in (None, each.verdict.word)]
+    knows = [each.verdict.opened for each in given if each.verdict.opened is not None]
     told = [
         each for each in firsts if each.case.source == "audit" and each.final and each.verdict.word.label is not None
     ]
@@ -63,6 +66,7 @@ def report(queue: ReviewQueue, *, domain: str = "") -> Report:
         agreement=kappa(pairs),
         disputed=tuple(reversed(disputed[-_LISTED:])),
         audits=share(sum(each.verdict.word is Word.counterfeit for each in told), len(told)),
+        opened=share(sum(knows), len(knows)),
         reviewers=_reviewers(given),
         unsent=sum(each.final and not each.sent and each.label is not None for each in given),
     )

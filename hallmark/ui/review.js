@@ -7,6 +7,7 @@
   const base = main.dataset.base;
   const REASONS = "12345678";
   const UNDO = 120_000;
+  const OPENED = "hallmark-review-opened";
   let busy = false;
   let ends = 0;
   let seen = 0;
@@ -15,6 +16,8 @@
   let word = "";
   let warned = false;
   let undoable = 0;
+  let unfolded = new Set();
+  try { unfolded = new Set(JSON.parse(sessionStorage.getItem(OPENED) ?? "[]")); } catch { /* it holds for this page then */ }
 
   const id = (name) => document.getElementById(name);
   const article = () => main.querySelector("article.case");
@@ -30,6 +33,11 @@
     if (since) seen += now - since;
     since = document.hidden ? 0 : now;
     return seen / 1000;
+  }
+
+  // Had the person unfolded what a reviewer said? It stays so where the page is loaded anew, or the verdict taken back. Null: there is none.
+  function opened(shown) {
+    return shown.querySelector("details[data-answered]") ? unfolded.has(shown.dataset.key) : null;
   }
 
   function begun() {
@@ -85,7 +93,7 @@
   function judge(reason) {
     const shown = article();
     const chosen = word;
-    const verdict = { word: chosen, note: id("note").value.trim(), seconds: Math.round(looked()), ...(reason ? { reason } : {}) };
+    const verdict = { word: chosen, note: id("note").value.trim(), seconds: Math.round(looked()), opened: opened(shown), ...(reason ? { reason } : {}) };
     return send("verdict", { token: shown.dataset.token, verdict }, async (answer) => {
       const item = shown.dataset.item;
       show(await answer.text());
@@ -208,6 +216,13 @@
     else if (button) ({ next, undo, renew, release, zoom: () => zoomed(zoom > 1 ? 1 : 3), larger: () => zoomed(zoom * 1.5), smaller: () => zoomed(zoom / 1.5) })[button.id]?.();
     else if (event.target.closest(".view") && !dragged) zoomed(zoom > 1 ? 1 : 3);
   });
+
+  // The event "toggle" does not come where it is folded again at once.
+  new MutationObserver((changes) => {
+    if (!changes.some((each) => each.target.open && each.target.matches("details[data-answered]"))) return;
+    unfolded.add(article().dataset.key);
+    try { sessionStorage.setItem(OPENED, JSON.stringify([...unfolded].slice(-200))); } catch { /* it holds for this page then */ }
+  }).observe(main, { subtree: true, attributeFilter: ["open"] });
 
   // A zoomed photo is moved by dragging it, or by the arrow keys where it has the focus.
   let drag = null;

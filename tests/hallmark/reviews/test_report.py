@@ -10,6 +10,7 @@ import pytest
 
 from hallmark.reviews.case import Reason, Verdict, Word
 from hallmark.reviews.database import connect
+from hallmark.reviews.label_events import examples
 from hallmark.reviews.queue import UNDO, ReviewQueue
 from hallmark.reviews.report import report
 from tests.hallmark.reviews.cases import Clock, case
@@ -72,6 +73,18 @@ def test_two_people_and_audits(queue: ReviewQueue, clock: Clock) -> None:
     assert found.unsent == 5, "four first verdicts that tell, and the second of the case that the first could not"
     queue.sent([each.number for each in queue.verdicts()])
     assert report(queue).unsent == 0
+
+
+def test_how_often_a_reviewers_words_were_read_first_of_those_where_that_is_known(
+    queue: ReviewQueue, clock: Clock
+) -> None:
+    for number, opened in enumerate((True, False, False, None)):
+        queue.open(case(f"c{number}", price=1000.0 - number))
+        say(queue, clock, "ana", REAL.model_copy(update={"opened": opened}))
+    found = report(queue).opened
+    assert (found.count, found.of) == (1, 3)
+    clock.seconds += UNDO
+    assert [each.get("opened") for each in examples(queue.verdicts())] == [True, False, False, None]
 
 
 def test_a_report_is_of_its_domain_and_says_what_is_late(queue: ReviewQueue, clock: Clock) -> None:

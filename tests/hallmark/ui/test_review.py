@@ -261,7 +261,7 @@ def test_what_a_reviewer_said_is_folded_and_its_citations_lead_to_their_pictures
     found["seen"] = {"said": [{**said, "cites": [first, "elsewhere"]}, {"node": "other", "missing": "late"}]}
     queue.open(case("a", opened=datetime.now(UTC), evidence=found))
     text = Site(queue, folder).post("/next").text
-    assert text.count('<details class="said">') == 2 and "<details open" not in text
+    assert (text.count('<details class="said"'), text.count("data-answered")) == (2, 1) and "<details open" not in text
     assert f'<button type="button" data-cite="0">{first}</button>' in text and "elsewhere (no picture)" in text
     assert "Say authentic." in text and "It gave no answer: late." in text and "8edf6f932e32" in text
 

@@ -110,6 +110,26 @@ def test_cases_by_keys_alone(tmp_path: Path) -> None:
         assert not tab.complaints
 
 
+def test_a_verdict_tells_whether_what_a_reviewer_said_was_unfolded_before_it(tmp_path: Path) -> None:
+    with working(tmp_path, "a", "b", "c") as (queue, tab, address):
+        tab.until("!!document.getElementById('next')")
+        press(tab, "Enter")
+        until_item(tab, "item-a")
+        press(tab, "a")
+        until_item(tab, "item-b")
+        press(tab, "r", "r", "a")
+        until_item(tab, "item-c")
+        assert [each.verdict.opened for each in queue.verdicts()] == [False, True], "folded again, it was read"
+        press(tab, "u")
+        until_item(tab, "item-b")
+        tab.open(address)
+        until_item(tab, "item-b")
+        press(tab, "a")
+        until_item(tab, "item-c")
+        assert [each.verdict.opened for each in queue.verdicts()] == [False, True], "read before it was taken back"
+        assert not tab.complaints
+
+
 def test_a_lease_counts_down_is_lengthened_and_ends(tmp_path: Path) -> None:
     with working(tmp_path, "a", lease=8.0) as (queue, tab, _):
         press(tab, "Enter")
