@@ -131,7 +131,7 @@ DECISION: dict[str, Family] = _decision(
         "minute_price",
         "gauge",
         "Money that a minute of an expert is worth beyond the wage; -1 where none is left.",
-        (),
+        ("person",),
         (),
     ),
     ("expired", "gauge", "1 while the guarantee does not hold, by its watch or by hand.", (), ()),

@@ -26,13 +26,14 @@ from hallmark.decision.engine import Ask, Verdict
 from hallmark.decision.record import DecisionRecord, Part
 from hallmark.decision.terms import CONFIDENCE, MARGIN, MINIMUM
 from hallmark.decision.unit import Unit
-from hallmark.declaration.decision import Decision
+from hallmark.declaration.decision import Decision, Node
 from hallmark.section import Frozen
 
 _MISSED = 0.1
 """Share of items that only one decided, above which the others are no fair sample."""
 _FEW = 20
 """Labels by lot that stand for the rest; fewer stand for themselves."""
+_NOBODY: Mapping[str, Node] = {}
 _WHOLE = 0.9
 """Share of persons' cases that stands for the rest: the ones worth most are looked at first."""
 
@@ -81,13 +82,18 @@ def shared(stable: Decision, parts: Mapping[str, Part], unit: Unit) -> frozenset
     same = {
         name
         for name, part in parts.items()
-        if name in other and unit.parts.get(name) == part and other[name] == stable.nodes[name]
+        if name in other and unit.parts.get(name) == part and _asked(other[name]) == _asked(stable.nodes[name])
     }
     while unfit := {
         name for name in same if any(read.partition(".")[0] not in same for read in other[name].reads if "." in read)
     }:
         same -= unfit
     return frozenset(same)
+
+
+def _asked(node: Node) -> Node:
+    """A node without what follows where it does not answer."""
+    return node.model_copy(update={"fallback": None})
 
 
 def redecided(record: DecisionRecord, unit: Unit) -> Verdict | None:
@@ -143,20 +149,27 @@ def by_label(authentic: float, counterfeit: float, *, label: bool, mistaken: tup
     return told / (1 - of_authentic - of_counterfeit)
 
 
-def cost(decision: Decision, verdict: Verdict, *, counterfeit: bool, price: float) -> float:
-    """What a verdict has cost once the truth is known: asking, minutes, and the mistake; a person's by how often persons err."""
+def cost(
+    decision: Decision, verdict: Verdict, *, counterfeit: bool, price: float, persons: Mapping[str, Node] = _NOBODY
+) -> float:
+    """What a verdict has cost once the truth is known: asking, minutes, and the mistake; a person's by how often persons err.
+
+    persons: of another graph, those that this one lacks count by it.
+    """
     if verdict.person is not None:
-        person = decision.nodes[verdict.person]
+        person = decision.nodes[verdict.person] if verdict.person in decision.nodes else persons[verdict.person]
         return verdict.spent + economics.by_person(decision.costs, person, chance=float(counterfeit), price=price)
     assert verdict.action != "person"  # noqa: S101  a person has a name
     return verdict.spent + economics.realized(decision.costs, verdict.action, counterfeit=counterfeit, price=price)
 
 
-def _either(decision: Decision, verdict: Verdict, *, price: float) -> tuple[float, float]:
+def _either(
+    decision: Decision, verdict: Verdict, *, price: float, persons: Mapping[str, Node] = _NOBODY
+) -> tuple[float, float]:
     """What a verdict costs of an authentic item, and of a counterfeit."""
     return (
-        cost(decision, verdict, counterfeit=False, price=price),
-        cost(decision, verdict, counterfeit=True, price=price),
+        cost(decision, verdict, counterfeit=False, price=price, persons=persons),
+        cost(decision, verdict, counterfeit=True, price=price, persons=persons),
     )
 
 
@@ -201,14 +214,16 @@ def compare(
     candidate: Mapping[str, Verdict],
     *,
     labels: Mapping[str, Sequence[bool]],
+    persons: Mapping[str, Node] = _NOBODY,
     confidence: float = CONFIDENCE,
 ) -> CostComparison:
     """Costs of both by the same prices, those that stable's unit declares, item by item.
 
     candidate: verdicts by the request's id, such as of `paired`.
     labels:    whether it is a counterfeit, by the same, as the persons said who could tell, the first of them first.
+    persons:   nodes of the candidate's graph: of persons that stable has too, stable's minutes count for both.
     """
-    costs, more, pairs = _paired_costs(stable, candidate, labels)
+    costs, more, pairs = _paired_costs(stable, candidate, labels, persons)
     doubted = [each for each in pairs if each.doubted]
     again = sum(len(each.labels) > 1 for each in doubted)
     low, high, unknown = _bounds(np.array(more), pairs, twice=bool(doubted) and again >= _WHOLE * len(doubted))
@@ -234,21 +249,29 @@ def compare(
 
 
 def doubts(
-    stable: Sequence[DecisionRecord], candidate: Mapping[str, Verdict], *, labels: Mapping[str, Sequence[bool]]
+    stable: Sequence[DecisionRecord],
+    candidate: Mapping[str, Verdict],
+    *,
+    labels: Mapping[str, Sequence[bool]],
+    persons: Mapping[str, Node] = _NOBODY,
 ) -> list[str]:
     """Items, by the request's id, on whose one label most hangs: a second person would settle it."""
-    *_, pairs = _paired_costs(stable, candidate, labels)
+    *_, pairs = _paired_costs(stable, candidate, labels, persons)
     return [each.item for each in pairs if each.doubted and len(each.labels) == 1]
 
 
 def _paired_costs(
-    stable: Sequence[DecisionRecord], candidate: Mapping[str, Verdict], labels: Mapping[str, Sequence[bool]]
+    stable: Sequence[DecisionRecord],
+    candidate: Mapping[str, Verdict],
+    labels: Mapping[str, Sequence[bool]],
+    persons: Mapping[str, Node],
 ) -> tuple[list[float], list[float], list[_Pair]]:
     """What stable has cost, item by item; what the candidate costs more, 0 where that hangs on a label; and the items where it does."""
     costs, more, pairs = list[float](), list[float](), list[_Pair]()
     for record in stable:
-        found, item, nodes = candidate.get(record.given.id), record.given.id, record.decision.nodes
-        if found is None or (found.person is not None and found.person not in nodes):
+        item = record.given.id
+        found = candidate.get(item)
+        if found is None or (found.person is not None and found.person not in {*record.decision.nodes, *persons}):
             continue
         price = float(record.given.item[record.decision.costs.price])
         told, stables = tuple(labels.get(item, ())), _either(record.decision, record.verdict, price=price)
@@ -256,8 +279,11 @@ def _paired_costs(
         if (found.action, found.person) == (record.verdict.action, record.verdict.person):
             more.append(found.spent - record.verdict.spent)
             continue
-        mine, wrong = _either(record.decision, found, price=price), record.decision.mistaken
+        mine, wrong = _either(record.decision, found, price=price, persons=persons), record.decision.mistaken
         authentic, counterfeit = (each - other for each, other in zip(mine, stables, strict=True))
+        if authentic == counterfeit:  # such as of another person, and as sure
+            more.append(authentic)
+            continue
         pairs.append(_Pair(item, len(more), record.verdict.action, authentic, counterfeit, told, wrong))
         more.append(0.0)
     return costs, more, pairs

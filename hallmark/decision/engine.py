@@ -55,7 +55,9 @@ class Given(Frozen):
     answers:   of the nodes that were asked, by name.
     unheard:   persons whose queue did not take the case.
     minute_price: money that a minute of an expert is worth beyond the wage; infinite where none is left, written as None.
+    minute_prices: the same of each person, where there are several.
     expired:   the guarantee no longer holds.
+    lot:       drawn of the item, 0 to 1: below `explore` a person looks at it though it is accepted. None in records of before, whose id gave it.
     """
 
     id: Text
@@ -64,12 +66,19 @@ class Given(Frozen):
     answers: dict[str, Answer] = Field(default={})
     unheard: tuple[str, ...] = ()
     minute_price: Finite | None = 0.0
+    minute_prices: dict[str, Finite | None] = Field(default={})
     expired: bool = False
+    lot: float | None = Field(default=None, ge=0, lt=1)
 
     @field_validator("minute_price", mode="before")
     @classmethod
     def _finite(cls, value: object) -> object:
         return None if value == math.inf else value
+
+    @field_validator("minute_prices", mode="before")
+    @classmethod
+    def _all_finite(cls, value: object) -> object:
+        return {name: cls._finite(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 class Ask(NamedTuple):
@@ -194,9 +203,8 @@ class _Walk:
         return self._chance is None or self._best(self._chance)[0] == "accept"
 
     def _anybody(self) -> str:
-        """Who is asked where nothing is declared for the case: the fallback's person, or any."""
-        to = self._decision.fallback.to
-        return to if to in self._decision.persons else next(iter(self._decision.persons), to)
+        """Who is asked where nothing is declared for the case, or the end that stands for them."""
+        return self._decision.anybody or self._decision.fallback.to
 
     def _expired(self) -> Verdict:
         fallback = self._decision.fallback
@@ -238,7 +246,8 @@ class _Walk:
         return self._best(self._chance)[1] - cost
 
     def _worth(self, person: str) -> bool:
-        saved, dear = self._saved(person), self._given.minute_price
+        given = self._given
+        saved, dear = self._saved(person), given.minute_prices.get(person, given.minute_price)
         return saved is not None and dear is not None and saved / self._decision.nodes[person].minutes > dear
 
     def _to_a_person(self, name: str, reason: Reason) -> Verdict:
@@ -267,9 +276,8 @@ class _Walk:
                 else economics.automatic(costs, action, chance=chance, price=self._price)  # type: ignore[arg-type]
             )
         given = self._given
-        drawn = action == "accept" and lot.drawn([given.id], f"{given.domain}/explore")[0] < self._decision.explore
-        anybody = self._anybody()
-        would = person or (anybody if anybody in self._decision.persons else None)
+        ticket = given.lot if given.lot is not None else lot.drawn([given.id], f"{given.domain}/explore")[0]
+        would = person or self._decision.anybody
         return Verdict(
             action=action,
             person=person,
@@ -281,5 +289,5 @@ class _Walk:
             expected=expected,
             saved=self._saved(would) if would is not None else None,
             spent=math.fsum(answer.cost for answer in given.answers.values()),
-            audit=bool(drawn),
+            audit=bool(action == "accept" and ticket < self._decision.explore),
         )

@@ -44,8 +44,12 @@ class DecisionRecord(Frozen):
 
     @cached_property
     def text(self) -> str:
-        """The record as it is kept, in one line."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """The record as it is kept, in one line; one of before is the line that it was."""
+        told = self.model_dump(mode="json")
+        for name, nothing in _LATER.items():
+            if told["given"][name] == nothing:
+                del told["given"][name]
+        return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @property
     def digest(self) -> str:
@@ -53,6 +57,8 @@ class DecisionRecord(Frozen):
         return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}"
 
 
+_LATER: dict[str, object] = {"minute_prices": {}, "lot": None}
+"""What is given since records of engine 1 were first written, and what it is in those of before: their lines, and so their digests, lack it."""
 CANDIDATE = "candidate"
 """Folder below that of a service's records, with those of the candidate in shadow."""
 _FILES = "decisions-*.jsonl"

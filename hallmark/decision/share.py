@@ -72,9 +72,9 @@ def text(share: CandidateShare) -> str:
     return header + yaml.safe_dump(share.model_dump(mode="json"), sort_keys=False, width=160)
 
 
-def drawn(share: CandidateShare, domain: str, item: str) -> bool:
-    """Does the candidate decide on this item? Always the same ones of a candidate; a larger share holds those of a smaller one."""
-    return bool(lot.drawn([item], f"{domain}/share/{share.candidate}")[0] * 100 < share.percent)
+def drawn(share: CandidateShare, domain: str, item: str, *, secret: str) -> bool:
+    """Does the candidate decide on this item? Always the same ones of a candidate and a secret; a larger share holds those of a smaller one."""
+    return bool(lot.drawn([item], f"{secret}/{domain}/share/{share.candidate}")[0] * 100 < share.percent)
 
 
 def stopped(records: Path, share: CandidateShare) -> Stop | None:

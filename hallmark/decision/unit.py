@@ -59,7 +59,7 @@ def there(name: str, settings: Settings, folder: str = FOLDER) -> Unit | None:
 
 def seal(to: Path, *, domain: str, decision: Decision, thresholds: Thresholds, parts: Mapping[str, Part]) -> str:
     """Write the unit into an empty folder; its digest, or `ModelRefused` where its parts do not belong together."""
-    _check(decision, thresholds, parts)
+    _check(decision, thresholds, parts, sealing=True)
     to.mkdir(parents=True, exist_ok=True)
     written = {
         "decision.json": decision.model_dump_json(indent=2),
@@ -94,8 +94,9 @@ def read(place: Path, *, expected: str | None) -> Unit:
     return unit
 
 
-def _check(decision: Decision, thresholds: Thresholds, parts: Mapping[str, Part]) -> None:
-    if found := decision_paths.faults(decision):
+def _check(decision: Decision, thresholds: Thresholds, parts: Mapping[str, Part], *, sealing: bool = False) -> None:
+    allowed = frozenset() if sealing else decision_paths.SERVED
+    if found := [each for each in decision_paths.faults(decision) if each.fault not in allowed]:
         raise ModelRefused(
             "the decision's graph does not end well in each case",
             expected="a graph that `hallmark lint` finds nothing in",

@@ -159,6 +159,12 @@ class Decision(Section):
         return tuple(name for name, node in self.nodes.items() if node.kind == "person")
 
     @property
+    def anybody(self) -> str | None:
+        """Who is asked where nothing is declared for the case: the fallback's person, or the first; None where there is nobody."""
+        to = self.fallback.to
+        return to if to in self.persons else next(iter(self.persons), None)
+
+    @property
     def mistaken(self) -> float:
         """Share of final labels that are mistaken, either way: those of the persons who err most."""
         return max((self.nodes[name].wrong for name in self.persons), default=0.0)

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
+from hallmark.declaration import accepted_scores
 from hallmark.declaration.decision import Decision, available
 from hallmark.section import spelled
 
-Fault = Literal["endless", "unreachable", "unsafe", "late", "uncounted"]
+Fault = Literal["endless", "unreachable", "unsafe", "unproven", "unwatched", "late", "uncounted"]
+SERVED: frozenset[Fault] = frozenset({"unproven", "unwatched"})
+"""Faults with which a unit that was sealed before lint knew of them is served all the same; none is sealed with one."""
 MARGIN = timedelta(milliseconds=100)
 """Part of a deadline that is left for what the service itself does: reading, routing, writing the record."""
 
@@ -25,8 +28,8 @@ class PathFault(NamedTuple):
 def faults(decision: Decision) -> list[PathFault]:
     """All of them; a graph with one is in no release unit."""
     endless = list(_endless(decision))
-    found = [*endless, *_unreachable(decision), *_unsafe(decision), *_uncounted(decision)]
-    return found if endless else [*found, *_late(decision)]
+    found = [*endless, *_unreachable(decision), *_unsafe(decision), *_unwatched(decision), *_uncounted(decision)]
+    return found if endless else [*found, *_unproven(decision), *_late(decision)]
 
 
 def longest(decision: Decision, at: str) -> timedelta:
@@ -116,6 +119,24 @@ def _unsafe(decision: Decision) -> Iterator[PathFault]:
             if route.to == "accept" and name in given and scorer not in given[name] | set(step.ask):
                 said = f"{scorer} was not asked by then, whose score the threshold is of"
                 yield PathFault("unsafe", ("steps", name, "routes", at, "to"), said)
+
+
+def _unproven(decision: Decision) -> Iterator[PathFault]:
+    score = decision.risk.false_authentic.score
+    for each in accepted_scores.gaps(decision):
+        said = f"it takes a {score} of {each.taken:.4g} and not one of {each.left:.4g}, and the threshold is shown for all up to it"
+        yield PathFault("unproven", ("steps", each.step, "routes", each.route), said)
+
+
+def _unwatched(decision: Decision) -> Iterator[PathFault]:
+    if "accept" not in _reached(decision, decision.start):
+        return
+    if not decision.persons:
+        said = "no node is a person: what has no threshold that holds would be looked at by nobody"
+        yield PathFault("unwatched", ("nodes",), said)
+    if not decision.explore:
+        said = "explore is 0: no accepted item is ever looked at, and nothing would say that the risk is no longer kept"
+        yield PathFault("unwatched", ("explore",), said)
 
 
 def _late(decision: Decision) -> Iterator[PathFault]:

@@ -62,6 +62,32 @@ def unsafe(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
 
 
 @rule(
+    "HM775",
+    "A decision that accepts a score and not a lower one",
+    on=Declaration,
+    reason="a threshold keeps the risk among all items with a score up to it; of those at its upper end more are counterfeit than was shown",
+    fix="let conditions before accept bound the score from above alone, as in score < 0.5; what is to be looked at although its score is low comes by explore",
+    link="https://arxiv.org/abs/2110.01052",
+)
+def unproven(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/declaration/decision_paths.py."""
+    yield from _found(declaration, "unproven")
+
+
+@rule(
+    "HM776",
+    "A decision that accepts, and nobody looks",
+    on=Declaration,
+    reason="a counterfeiter learns, and a guarantee that was shown on old labels lasts for as long as new ones say so",
+    fix="declare a node of kind person, and an explore above 0: the share of accepted items that a person looks at too",
+    link="https://arxiv.org/abs/2110.01052",
+)
+def unwatched(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/declaration/decision_paths.py."""
+    yield from _found(declaration, "unwatched")
+
+
+@rule(
     "HM760",
     "A decision longer than its deadline",
     on=Declaration,

@@ -32,7 +32,7 @@ class ReviewQueue:
     """The cases of one database, for any number of processes.
 
     clock: seconds of the epoch; this machine's, so those of several have to agree within seconds.
-    second: share of the cases that two people see.   audited: share of automatic accepts that one sees.
+    second: share of the cases that two people see.
     """
 
     def __init__(
@@ -42,12 +42,11 @@ class ReviewQueue:
         lease: float = LEASE,
         undo: float = UNDO,
         second: float = sampling.SECOND,
-        audited: float = sampling.AUDITED,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database, self._clock = database, clock
         self._lease, self._undo = lease, undo
-        self._second, self._audited = second, audited
+        self._second = second
         self._salt = ""
 
     def open(self, case: Case) -> bool:
@@ -82,16 +81,6 @@ class ReviewQueue:
             return False
         self._enqueue(session, case, round=1, not_by="", opened=case.opened.timestamp(), due=case.due.timestamp())
         self._note(session, case.id, 1, "opened", "", case.source)
-        return True
-
-    def accepted(self, case: Case) -> bool:
-        """Tell of an item that was accepted without a person: opened as an audit where chance draws it, which is told."""
-        if not self._salt:
-            with self._database.transaction() as session:
-                self._know_salt(session)
-        if not sampling.drawn("audit", case.id, self._audited, salt=self._salt):
-            return False
-        self.open(case.model_copy(update={"source": "audit", "inclusion": self._audited}))
         return True
 
     def claim(self, who: str, *, domains: Collection[str] | None = None) -> Claim | None:

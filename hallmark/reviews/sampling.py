@@ -1,11 +1,9 @@
-"""Who is looked at twice, and which automatic answers are looked at at all: drawn by chance, and the same however often they are drawn."""
+"""Which cases are looked at twice: drawn by chance, and the same however often they are drawn."""
 
 from __future__ import annotations
 
 import hashlib
 
-AUDITED = 0.02
-"""Share of the automatic accepts that a person sees all the same, so that the loop does not learn from itself alone."""
 SECOND = 0.05
 """Share of the cases that two people see."""
 

@@ -192,10 +192,12 @@ def judged(
             fix="name it with --records; of a cluster's pod see docs/decision.md",
         )
     mine, verdicts = candidates.paired(record.read(records, since=since), stable=stable.digest, unit=waits)
-    labels = audits.final(settings.reviews, domain=name)
+    labels, persons = audits.final(settings.reviews, domain=name), waits.decision.nodes
     if second_looks:
-        audits.look_again(settings.reviews, candidates.doubts(mine, verdicts, labels=labels), domain=name)
-    found = candidates.compare(mine, verdicts, labels=labels, confidence=confidence)
+        audits.look_again(
+            settings.reviews, candidates.doubts(mine, verdicts, labels=labels, persons=persons), domain=name
+        )
+    found = candidates.compare(mine, verdicts, labels=labels, persons=persons, confidence=confidence)
     return found, candidates.verdict_on(found, minimum=minimum, margin=margin)
 
 

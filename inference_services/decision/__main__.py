@@ -202,7 +202,7 @@ def _compare(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     mine, verdicts = candidates.paired(record.read(flags.records), stable=stable.digest, unit=candidate)
     cases = _cases(flags, env)
     labels = audits.final(cases, domain=stable.domain) if isinstance(cases, str) else {}
-    found = candidates.compare(mine, verdicts, labels=labels)
+    found = candidates.compare(mine, verdicts, labels=labels, persons=candidate.decision.nodes)
     outcome, why = candidates.verdict_on(found)
     sys.stdout.write(f"{outcome}: {why}\n{found.model_dump_json()}\n")
     return {"promote": 0, "refuse": 3, "wait": 4}[outcome]

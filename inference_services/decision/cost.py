@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from hallmark.decision import candidate
 from hallmark.decision.engine import Verdict
 from hallmark.decision.record import DecisionRecord
+from hallmark.declaration.decision import Node
 from hallmark.reviews.audits import Labels
 
 KEPT = 5_000
@@ -21,12 +22,21 @@ _log = logging.getLogger(__name__)
 
 
 class CostWatch:
-    """Of one candidate beside one stable unit. It starts with nothing: what was decided before a restart is in the records."""
+    """Of one candidate beside one stable unit. It starts with nothing: what was decided before a restart is in the records.
+
+    persons: nodes of the candidate's graph.
+    """
 
     def __init__(
-        self, labels: Labels, *, kept: int = KEPT, every: float = EVERY, clock: Callable[[], float] = time.monotonic
+        self,
+        labels: Labels,
+        *,
+        persons: Mapping[str, Node],
+        kept: int = KEPT,
+        every: float = EVERY,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._labels, self._every, self._clock = labels, every, clock
+        self._labels, self._persons, self._every, self._clock = labels, persons, every, clock
         self._kept, self._pairs = kept, dict[str, tuple[DecisionRecord, Verdict]]()
         self._next = clock()
 
@@ -51,6 +61,7 @@ class CostWatch:
             [record for record, _ in pairs],
             {record.given.id: each for record, each in pairs},
             labels=labels,
+            persons=self._persons,
             confidence=CONFIDENCE,
         )
         self._next = self._clock() + self._every

@@ -20,6 +20,7 @@ from inference_services.decision.breaker import Breaker
 from inference_services.decision.canary import Canary
 from inference_services.decision.cases import ReviewCases
 from inference_services.decision.cost import CostWatch
+from inference_services.decision.draws import Draws
 from inference_services.decision.guarantee import EVERY, GuaranteeWatch
 from inference_services.decision.metrics import DecisionMetrics
 from inference_services.decision.nodes import AnyOf, Asked, NodeClient
@@ -121,6 +122,7 @@ class _Common(NamedTuple):
     queue: ReviewQueue | None
     file: CaseFile | None
     records: RecordLog
+    draws: Draws
     pictures: Pictures | None
 
     @classmethod
@@ -130,6 +132,7 @@ class _Common(NamedTuple):
             queue=None if isinstance(address, Path) else ReviewQueue(database.connect(address)),
             file=CaseFile(address) if isinstance(address, Path) else None,
             records=RecordLog(options.records),
+            draws=Draws.of(options.records),
             pictures=Pictures(options.photos, options.crops) if options.photos else None,
         )
 
@@ -146,7 +149,7 @@ class _Common(NamedTuple):
         *,
         metrics: DecisionMetrics,
         watch: GuaranteeWatch | None,
-        pace: Pace | None = None,
+        paces: Mapping[str, Pace] | None = None,
     ) -> DecisionService:
         """A service whose verdicts hold."""
         marker = options.expired
@@ -159,7 +162,8 @@ class _Common(NamedTuple):
             records=self.records,
             metrics=metrics,
             pictures=self.pictures,
-            pace=pace,
+            paces=paces or {},
+            lot=self.draws.lot(unit.domain),
             expired=lambda: bool((watch is not None and watch.expired) or (marker is not None and marker.exists())),
         )
 
@@ -179,15 +183,25 @@ def served(options: DecisionOptions, unit: Unit, candidate: Unit | None = None) 
     own = _metrics(options, candidate)
     asked, more = _asked(candidate, places, own)
     records = options.records / record.CANDIDATE
-    alone = DecisionService(candidate, nodes=asked, cases=NoCases(), records=RecordLog(records), metrics=own)
-    cost = CostWatch(Labels(common.queue, domain=unit.domain)) if common.queue else None
+    alone = DecisionService(
+        candidate,
+        nodes=asked,
+        cases=NoCases(),
+        records=RecordLog(records),
+        metrics=own,
+        lot=common.draws.lot(unit.domain),
+    )
+    labels = Labels(common.queue, domain=unit.domain) if common.queue else None
+    cost = CostWatch(labels, persons=candidate.decision.nodes) if labels else None
     shadow = Shadow(alone, unit, metrics=metrics, both=cost.saw if cost and options.share else None)
     beside = None
     if options.share is not None:
         shown = metrics.of(unit=_short(candidate))
         kept = common.watch(candidate, shown)
-        mine = common.service(candidate, asked, options, metrics=shown, watch=kept, pace=service.pace)
-        share = ShareWatch(candidate, options.share, records, metrics=metrics, guarantee=kept, cost=cost)
+        mine = common.service(candidate, asked, options, metrics=shown, watch=kept, paces=service.paces)
+        share = ShareWatch(
+            candidate, options.share, records, metrics=metrics, guarantee=kept, cost=cost, secret=common.draws.secret
+        )
         beside = Beside(mine, Canary(service, mine, share, shadow=shadow, metrics=metrics), share, kept)
     return Served(service, shadow, watch, (*clients, *more), beside)
 

@@ -24,6 +24,7 @@ from inference_services.decision.records import RecordLog
 
 _MARGIN = decision_paths.MARGIN.total_seconds()
 _NOTHING: Mapping[str, Answer] = {}
+_NO_PACE: Mapping[str, Pace] = {}
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +45,8 @@ class Weighed(NamedTuple):
 class DecisionService:
     """Decides with one release unit.
 
-    pace: of the minutes that it gives away; its own without one.
+    paces: of the minutes of persons that it gives away, by name; those of its own for the others.
+    lot:   what was drawn of an item by its id, 0 to 1.
     """
 
     def __init__(
@@ -57,7 +59,8 @@ class DecisionService:
         metrics: DecisionMetrics,
         expired: Callable[[], bool] = lambda: False,
         pictures: Pictures | None = None,
-        pace: Pace | None = None,
+        paces: Mapping[str, Pace] = _NO_PACE,
+        lot: Callable[[str], float] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.unit = unit
@@ -65,8 +68,9 @@ class DecisionService:
         self._decision = unit.decision
         self._nodes, self._cases, self._records = nodes, cases, records
         self._expired, self._clock, self._pictures = expired, clock, pictures
-        self._person = next(iter(unit.decision.persons), None)
-        self.pace = pace if pace or not self._person else Pace(unit.decision.nodes[self._person])
+        self._anybody, self._lot = unit.decision.anybody, lot
+        nodes_of = unit.decision.nodes
+        self.paces = {name: paces.get(name) or Pace(nodes_of[name]) for name in unit.decision.persons}
         self._audits: set[asyncio.Task[None]] = set()
 
     async def decide(
@@ -95,10 +99,19 @@ class DecisionService:
         began = time.perf_counter()
         until = asyncio.get_running_loop().time() + min(within, self._decision.deadline.total_seconds())
         expired, now = self._expired(), self._clock()
-        dear = self.pace.price(now) if self.pace else math.inf
+        dear = {name: pace.price(now) for name, pace in self.paces.items()}
         self.metrics.set("expired", float(expired))
-        self.metrics.set("minute_price", -1.0 if dear == math.inf else dear)
-        given = Given(id=request.id, domain=self.unit.domain, item=request.item, minute_price=dear, expired=expired)
+        for name, price in dear.items():
+            self.metrics.set("minute_price", -1.0 if price == math.inf else price, person=name)
+        given = Given(
+            id=request.id,
+            domain=self.unit.domain,
+            item=request.item,
+            minute_price=dear[self._anybody] if self._anybody else math.inf,
+            minute_prices={**dear} if len(dear) > 1 else {},
+            expired=expired,
+            lot=self._lot(request.id) if self._lot else None,
+        )
         while isinstance(found := engine.decide(self._decision, self.unit.thresholds, given), Ask):
             answers = {name: known[name] for name in found.nodes if name in known}
             if len(answers) < len(found.nodes):
@@ -131,7 +144,7 @@ class DecisionService:
         )
         self._records.write(record)
         self._count(found, time.perf_counter() - began, now)
-        if found.audit and self._person:
+        if found.audit and self._anybody:
             task = asyncio.get_running_loop().create_task(self._audit(request, found, given))
             self._audits.add(task)
             task.add_done_callback(self._audits.discard)
@@ -210,9 +223,9 @@ class DecisionService:
 
     async def _audit(self, request: ItemRequest, verdict: Verdict, given: Given) -> None:
         """Hand an accepted item to a person too; nobody waits for that."""
-        assert self._person is not None  # noqa: S101  only then is it called
+        assert self._anybody is not None  # noqa: S101  only then is it called
         try:
-            await asyncio.to_thread(self._submit, request, verdict, given, self._person, audit=True)
+            await asyncio.to_thread(self._submit, request, verdict, given, self._anybody, audit=True)
             self.metrics.add("cases", person="audit", taken="yes")
         except Exception as error:  # noqa: BLE001  the record says that it was drawn
             _log.warning("an audit was not taken: %s", error)
@@ -225,10 +238,12 @@ class DecisionService:
         self.noticed(verdict, now)
 
     def noticed(self, verdict: Verdict, at: float) -> None:
-        """Count a verdict's minutes in the day, as of one of its own."""
-        if self.pace and self._person:
-            minutes = self._decision.nodes[self._person].minutes
-            if verdict.saved is not None:
-                self.pace.saw(verdict.saved / minutes, at)
-            if verdict.action == "person" or verdict.audit:
-                self.pace.took(at, minutes)
+        """Count a verdict's minutes in the day of whoever it is for, as of one of its own."""
+        person = verdict.person or self._anybody
+        if person is None:
+            return
+        pace, minutes = self.paces[person], self._decision.nodes[person].minutes
+        if verdict.saved is not None:
+            pace.saw(verdict.saved / minutes, at)
+        if verdict.action == "person" or verdict.audit:
+            pace.took(at, minutes)

@@ -34,7 +34,7 @@ class ShareWatch:
     """Of one candidate.
 
     file: that of the share.   records: folder of the candidate's.   guarantee, cost: its own; none where no queue has labels.
-    metrics: stable's.
+    metrics: stable's.   secret: of the draws, so that whoever names items cannot name them so that the candidate has them, or never.
     """
 
     def __init__(
@@ -46,10 +46,11 @@ class ShareWatch:
         metrics: DecisionMetrics,
         guarantee: GuaranteeWatch | None = None,
         cost: CostWatch | None = None,
+        secret: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._unit, self._file, self._records, self._metrics = unit, file, records, metrics
-        self._guarantee, self._cost, self._clock = guarantee, cost, clock
+        self._guarantee, self._cost, self._secret, self._clock = guarantee, cost, secret, clock
         self._share: CandidateShare | None = None
         self._stop: Stop | None = None
         self._last: Stop | None = None
@@ -73,7 +74,7 @@ class ShareWatch:
     def gives(self, item: str) -> bool:
         """Is this item the candidate's?"""
         given = self._given
-        return given is not None and shares.drawn(given, self._unit.domain, item)
+        return given is not None and shares.drawn(given, self._unit.domain, item, secret=self._secret)
 
     def went(self, well: bool) -> None:
         """What came of an item that was the candidate's."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from domains.authentication.synthetic import stock
 from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision.calibrate import calibrated
+from hallmark.decision.engine import Answer, Given, Verdict, decide
 from hallmark.declaration import domain as domains
 from hallmark.declaration.decision import Decision
 from hallmark.settings import Settings
@@ -27,6 +28,7 @@ class Scored(NamedTuple):
     scores: NDArray[np.float64]
     counterfeit: NDArray[np.bool_]
     slices: list[tuple[str, ...]]
+    prices: NDArray[np.float64]
 
 
 def scored(count: int, seed: int, topic: str, *, wave: bool = False) -> Scored:
@@ -43,7 +45,7 @@ def scored(count: int, seed: int, topic: str, *, wave: bool = False) -> Scored:
     )
     names = [bags.BRANDS[brand] for brand in found.bags.brand], [bags.CATEGORIES[each] for each in found.bags.category]
     slices: list[tuple[str, ...]] = list(zip(*names, strict=True))
-    return Scored(bags.chance(seen, found.seen), found.bags.counterfeit, slices)
+    return Scored(bags.chance(seen, found.seen), found.bags.counterfeit, slices, found.bags.price)
 
 
 @cache
@@ -71,6 +73,23 @@ def accepted(found: Scored, limits: Thresholds) -> NDArray[np.bool_]:
     by_slice = {each.values: each.threshold for each in limits.slices}
     limit = np.array([-1.0 if by_slice.get(each) is None else by_slice[each] for each in found.slices])
     return np.asarray(found.scores <= limit)
+
+
+def decided(found: Scored, limits: Thresholds) -> NDArray[np.bool_]:
+    """Which the graph accepts, with its conditions, costs and experts, whose minutes cost their wage alone; the reviewer is never sure."""
+    graph = decision()
+    unsure = Answer(fate="answered", outputs={"verdict": "unsure", "reason": "", "cites": ()})
+
+    def accepts(score: float, names: tuple[str, ...], price: float) -> bool:
+        view = Answer(fate="answered", outputs={"score": score, "items": ()})
+        item = dict(zip(graph.risk.false_authentic.slices, names, strict=True)) | {"price": price}
+        given = Given(id="bag", domain="authentication", item=item, answers={"view": view, "reviewer": unsure})
+        verdict = decide(graph, limits, given)
+        assert isinstance(verdict, Verdict)
+        return verdict.action == "accept"
+
+    rows = zip(found.scores.tolist(), found.slices, found.prices.tolist(), strict=True)
+    return np.array([accepts(*row) for row in rows], dtype=np.bool_)
 
 
 def audits(seed: int, *, wave: bool) -> NDArray[np.bool_]:

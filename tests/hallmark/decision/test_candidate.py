@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -98,6 +99,24 @@ def test_a_lower_threshold_is_told_to_be_dearer_from_records_alone(tmp_path: Pat
     )
     assert found.left_out == 0 and found.low > 0 and found.difference == pytest.approx(found.candidate - found.stable)
     assert candidate.verdict_on(found).outcome == "refuse"
+
+
+def test_a_candidate_whose_person_is_another_is_judged(tmp_path: Path) -> None:
+    stable = sealed(tmp_path / "stable", thresholds=THRESHOLDS.model_copy(update={"slices": ()}))
+    records, _ = history(stable, 300)
+    assert {each.verdict.person for each in records} == {"expert"}, "nobody has a threshold"
+    for minutes, dearer in ((6, 0.0), (16, 10 * BAGS.costs.minute)):
+        raw = json.loads(json.dumps(RAW).replace("expert", "senior"))
+        raw["nodes"]["senior"]["minutes"] = minutes
+        senior = sealed(
+            tmp_path / f"senior-{minutes}",
+            thresholds=THRESHOLDS.model_copy(update={"slices": ()}),
+            graph=Decision.model_validate(raw),
+        )
+        found = candidate.compare(records, verdicts(records, senior), labels={}, persons=senior.decision.nodes)
+        assert (found.items, found.left_out, found.differ, found.difference) == (300, 0, 0, pytest.approx(dearer))
+        outcome = "promote" if minutes == 6 else "refuse"
+        assert candidate.verdict_on(found).outcome == outcome
 
 
 @pytest.mark.parametrize(

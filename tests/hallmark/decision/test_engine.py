@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,10 +15,11 @@ from hypothesis import strategies as st
 
 from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.decision import record
-from hallmark.decision.engine import ENGINE, Answer, Ask, Given, Verdict, decide
+from hallmark.decision.engine import ENGINE, Action, Answer, Ask, Given, Reason, Verdict, decide
 from hallmark.decision.record import DecisionRecord, Part
 from hallmark.declaration.decision import Decision
 from hallmark.errors import Conflict
+from hallmark.policy.lot import drawn
 from tests.hallmark.decision.graphs import BAGS, BRANDS, FATES, RAW, THRESHOLDS, random_graph, settled
 
 
@@ -114,6 +118,33 @@ def test_a_share_of_what_is_accepted_is_looked_at_all_the_same() -> None:
     assert 160 < sum(each.audit for each in drawn) < 240
 
 
+def test_the_lot_that_was_drawn_says_who_is_looked_at_and_without_one_the_id_does_as_it_did() -> None:
+    graph = Decision.model_validate({**RAW, "explore": 0.1})
+
+    def audited(name: str, lot: float | None) -> bool:
+        start = bag(price=20).model_copy(update={"id": name, "lot": lot})
+        return settled(graph, THRESHOLDS, start, lambda _: view(0.01))[1].audit
+
+    assert audited("i1", 0.0999) and not audited("i1", 0.1)
+    before = [f"i{at}" for at in range(200) if audited(f"i{at}", None)]
+    assert before == [f"i{at}" for at in range(200) if drawn([f"i{at}"], "bags/explore")[0] < 0.1]
+    assert not any(audited(name, 0.5) for name in before)
+
+
+def test_each_persons_minutes_have_a_price_of_their_own() -> None:
+    raw = copy.deepcopy(RAW)
+    raw["nodes"]["senior"] = {"kind": "person", "minutes": 30, "capacity": 60, "timeout": "500ms"}
+    raw["steps"]["look"]["routes"].insert(1, {"when": 'item.brand == "Alma"', "to": "senior"})
+    graph = Decision.model_validate(raw)
+
+    def to(**prices: float) -> str | None:
+        start = bag(price=4000).model_copy(update={"minute_price": 0.0, "minute_prices": prices})
+        return settled(graph, THRESHOLDS, start, lambda _: view(0.4))[1].person
+
+    assert to() == "senior" and to(expert=math.inf, senior=0.0) == "senior"
+    assert to(expert=0.0, senior=1e6) is None, "not worth the senior's minutes, whatever the expert's cost"
+
+
 def random_given(rng: np.random.Generator, graph: Decision, *, healthy: float) -> tuple[Given, dict[str, Answer]]:
     def answer() -> Answer:
         fate: Any = "answered" if rng.random() < healthy else FATES[int(rng.integers(1, len(FATES)))]
@@ -187,6 +218,18 @@ def test_a_failure_on_the_way_is_never_accepted(fates: list[Any], score: float, 
         assert fates[0] == "answered" and score <= 0.2
     if fates[0] != "answered":
         assert found.action == ("refuse" if deaf else "person")
+
+
+def test_what_was_recorded_by_the_code_of_before_replays_and_has_the_digest_that_was_told() -> None:
+    """kept/engine-1.jsonl: by the code of 6055e86b, of random graphs and of bags; each way to end is there."""
+    lines = (Path(__file__).parent / "kept" / "engine-1.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [DecisionRecord.model_validate_json(line) for line in lines]
+    for line, each in zip(lines, found, strict=True):
+        assert record.replayed(each) == each.verdict
+        assert each.digest == f"sha256:{hashlib.sha256(line.encode()).hexdigest()}"
+    assert {each.verdict.action for each in found} == set(get_args(Action))
+    assert {each.verdict.reason for each in found} == set(get_args(Reason))
+    assert any(each.verdict.audit for each in found)
 
 
 def test_a_record_that_was_changed_is_told() -> None:

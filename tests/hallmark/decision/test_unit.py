@@ -9,6 +9,7 @@ import pytest
 
 from hallmark.decision import unit
 from hallmark.decision.record import Part
+from hallmark.declaration import decision_paths
 from hallmark.declaration.decision import Decision
 from hallmark.errors import ModelRefused
 from tests.hallmark.decision.graphs import BAGS, RAW, THRESHOLDS
@@ -24,6 +25,18 @@ def test_a_unit_is_read_as_it_was_sealed(tmp_path: Path) -> None:
     found = unit.read(tmp_path, expected=digest)
     assert (found.decision, found.thresholds, found.parts, found.domain) == (BAGS, THRESHOLDS, PARTS, "bags")
     assert found.digest == digest
+
+
+def test_what_was_sealed_before_lint_knew_of_a_fault_is_served_and_not_sealed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind = Decision.model_validate({**RAW, "explore": 0.0})
+    with pytest.raises(ModelRefused, match="no accepted item is ever looked at"):
+        unit.seal(tmp_path / "now", domain="bags", decision=blind, thresholds=THRESHOLDS, parts=PARTS)
+    monkeypatch.setattr(decision_paths, "_unwatched", lambda _: ())
+    digest = unit.seal(tmp_path / "before", domain="bags", decision=blind, thresholds=THRESHOLDS, parts=PARTS)
+    monkeypatch.undo()
+    assert unit.read(tmp_path / "before", expected=digest).decision == blind
 
 
 def test_any_other_part_is_another_unit(tmp_path: Path) -> None:

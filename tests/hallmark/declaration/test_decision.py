@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,61 @@ def test_a_step_behind_a_failed_node_cannot_read_its_answer() -> None:
     raw["steps"]["ask"]["routes"][0]["when"] = "view.counterfeit > 0.5"
     with pytest.raises(ValueError, match=r"expected one of item.brand, item.price, reviewer.verdict"):
         Decision.model_validate(raw)
+
+
+@pytest.mark.parametrize(
+    ("when", "taken", "left"),
+    [
+        ("view.counterfeit < 0.5", None, None),
+        ("not view.counterfeit >= 0.5 or view.counterfeit <= 0.7", None, None),
+        ('view.counterfeit < 0.5 and (item.price < 100 or item.brand in ["Alma", "Brio"])', None, None),
+        ("view.counterfeit > 0.005", "0.4775", "-0.995"),
+        ("view.counterfeit < 0.3 and view.counterfeit != 0", "0.15", "0"),
+        ("0.2 <= view.counterfeit and view.counterfeit < 0.3", "0.2", "-0.8"),
+        ("not (view.counterfeit < 0.1 and item.price > 900)", "0.1", "-0.9"),
+        ("view.counterfeit >= item.price", "0.95", "-0.05"),
+    ],
+)
+def test_a_score_is_accepted_only_with_all_that_are_lower(when: str, taken: str | None, left: str | None) -> None:
+    raw = changed(setting(when, "steps", "look", "routes", 0, "when"))
+    found = decision_paths.faults(Decision.model_validate(raw))
+    assert [(each.fault, each.path) for each in found] == (
+        [("unproven", ("steps", "look", "routes", 0))] if taken else []
+    )
+    assert taken is None or f"of {taken} and not one of {left}," in found[0].text
+
+
+def test_a_later_step_may_accept_what_an_earlier_one_did_not() -> None:
+    raw = changed(setting("view.counterfeit < 0.1", "steps", "look", "routes", 0, "when"))
+    raw["steps"]["ask"]["routes"].insert(0, {"when": 'reviewer.verdict == "authentic"', "to": "accept"})
+    assert decision_paths.faults(Decision.model_validate(raw)) == []
+    raw["steps"]["look"]["routes"][0]["to"] = "expert"
+    (found,) = decision_paths.faults(Decision.model_validate(raw))
+    assert (found.fault, found.path) == ("unproven", ("steps", "ask", "routes", 0)), "low ones are left to people"
+
+
+def test_of_many_conditions_some_items_are_tried() -> None:
+    fields = {f"f{at}": "number" for at in range(12)}
+    raw = changed(lambda raw: raw["item"].update(fields))
+    raw["steps"]["look"]["routes"][0]["when"] = " or ".join(f"item.{name} > {at}" for at, name in enumerate(fields))
+    began = time.perf_counter()
+    assert decision_paths.faults(Decision.model_validate(raw)) == []
+    raw["steps"]["look"]["routes"][0]["when"] += " and view.counterfeit > 0.1"
+    assert {each.fault for each in decision_paths.faults(Decision.model_validate(raw))} == {"unproven"}
+    assert time.perf_counter() - began < 10
+
+
+def test_who_accepts_has_a_person_who_looks() -> None:
+    raw = changed(setting(0.0, "explore"))
+    (found,) = decision_paths.faults(Decision.model_validate(raw))
+    assert (found.fault, found.path) == ("unwatched", ("explore",))
+    text = json.dumps(RAW).replace("expert", "refuse")
+    raw = json.loads(text)
+    del raw["nodes"]["refuse"]
+    (found,) = decision_paths.faults(Decision.model_validate(raw))
+    assert (found.fault, found.path) == ("unwatched", ("nodes",))
+    raw["steps"]["look"]["routes"][0] = {"when": "view.counterfeit < 0.5", "to": "refuse"}
+    assert decision_paths.faults(Decision.model_validate(raw)) == [], "who accepts nothing needs nobody"
 
 
 def test_persons_that_stand_in_for_each_other_are_an_endless_way() -> None:

@@ -370,7 +370,7 @@ def test_a_decision_without_people_has_no_page_and_keeps_no_photos(tmp_path: Pat
         shutil.copytree(ROOT / name, tmp_path / name)
     path = tmp_path / "domains" / DOMAIN / "domain.yaml"
     text = path.read_text(encoding="utf-8")
-    text = re.sub(r"    expert: .*\n", "", text).replace("expert", "refuse").replace("explore: 0.02", "explore: 0.0")
+    text = re.sub(r"    expert: .*\n", "", text).replace("expert", "refuse").replace("to: accept", "to: refuse")
     path.write_text(text, encoding="utf-8")
     settings = Settings.load({"HALLMARK_ROOT": str(tmp_path), "HALLMARK_RELEASES": str(tmp_path / "releases")})
     sealed_unit(settings)

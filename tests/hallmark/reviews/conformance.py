@@ -240,26 +240,24 @@ class QueueContract:
         assert found.agreement is None and found.disputed == ("a",)
         assert not queue.again("a"), "a second opinion is the last"
 
-    def test_audits_are_drawn_by_chance_and_carry_their_probability(self, made: Made) -> None:
-        queue = made(audited=0.1)
-        accepted = [case(f"item-{number}", price=1.0) for number in range(300)]
-        drawn = [each.id for each in accepted if queue.accepted(each)]
-        assert drawn == [each.id for each in accepted if queue.accepted(each)], "the same once more"
-        assert 8 <= len(drawn) <= 65 and queue.counts()["open"] == len(drawn)
-        audit = queue.case(drawn[0])
-        assert (audit.source, audit.inclusion) == ("audit", 0.1)
-
-    def test_who_names_cases_cannot_know_which_are_drawn(self, made: Made, database: Database, address: str) -> None:
+    def test_who_names_cases_cannot_know_which_are_drawn(
+        self, made: Made, database: Database, address: str, clock: Clock
+    ) -> None:
         """By a secret of the queue's own: the same in every process and after a restart, and another in another queue."""
         salt = salt_of(database)
         again = connect(address)
         assert len(salt) == 64 and salt_of(again) == salt
         again.close()
-        names = [f"item-{number}" for number in range(64)]
-        dodging = [name for name in names if not sampling.drawn("audit", name, 0.5, salt="what they guess")]
-        queue = made(audited=0.5)
-        drawn = [name for name in dodging if queue.accepted(case(name, price=1.0))]
-        assert drawn == [name for name in dodging if sampling.drawn("audit", name, 0.5, salt=salt)]
+        names = [f"item-{number}" for number in range(32)]
+        dodging = [each for each in names if not sampling.drawn("second opinion", each, 0.5, salt="what they guess")]
+        queue = made(second=0.5)
+        for name in dodging:
+            queue.open(case(name, price=1.0))
+            self.judge(queue, "ana")
+        clock.seconds += UNDO
+        queue.counts()
+        drawn = {each.id for each in queue.waiting()}
+        assert drawn == {name for name in dodging if sampling.drawn("second opinion", name, 0.5, salt=salt)}
         assert drawn, "a guessed salt dodges nothing"
         with pytest.raises(HallmarkError), database.transaction() as session:
             session.run("INSERT INTO salt (one, value) VALUES (2, 'another')")

@@ -27,7 +27,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def queue(tmp_path: Path, clock: Clock) -> Iterator[ReviewQueue]:
-    made = ReviewQueue(connect(f"sqlite:///{tmp_path / 'reviews.db'}"), second=1.0, audited=1.0, clock=clock)
+    made = ReviewQueue(connect(f"sqlite:///{tmp_path / 'reviews.db'}"), second=1.0, clock=clock)
     with contextlib.closing(made):
         yield made
 
@@ -49,7 +49,8 @@ def test_nothing_yet(queue: ReviewQueue) -> None:
 def test_two_people_and_audits(queue: ReviewQueue, clock: Clock) -> None:
     for number in range(3):
         queue.open(case(f"c{number}", price=1000.0 - number))
-    assert queue.accepted(case("audit", price=1.0)) and queue.accepted(case("audit-2", price=0.5))
+    for audit, price in (("audit", 1.0), ("audit-2", 0.5)):
+        queue.open(case(audit, price=price, source="audit", inclusion=0.02))
     firsts = (FAKE, REAL, UNSURE, FAKE, REAL)
     assert [say(queue, clock, "ana", each, seconds=20.0) for each in firsts] == ["c0", "c1", "c2", "audit", "audit-2"]
     found = report(queue)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import shutil
 import struct
 import time
@@ -164,6 +166,30 @@ def test_accepted_items_are_drawn_for_an_audit(tmp_path: Path) -> None:
     finally:
         bags.stop()
     assert {case.id for case in bags.cases.cases} == drawn and all(case.audit for case in bags.cases.cases)
+
+
+def test_each_persons_minutes_are_their_own(tmp_path: Path) -> None:
+    graph = copy.deepcopy(GRAPH)
+    graph["nodes"]["senior"] = {"kind": "person", "minutes": 30, "capacity": 60, "timeout": "3s"}
+    graph["steps"]["review"]["routes"][0] = {"when": 'reviewer.verdict == "unsure"', "to": "senior"}
+    bags = Deciding(tmp_path, graph=graph)
+    try:
+        bags.nodes["view"].outputs = {"risk": [0.6]}
+        bags.nodes["reviewer"].outputs = {"verdict": ["unsure"]}
+        persons = [outputs(bags.ask(item=f"s{at}", price=9000)).get("person") for at in range(3)]
+        assert persons == ["senior", "senior", ""], "the day has no third half hour"
+        now, paces = time.time(), bags.service.paces
+        assert (paces["senior"].left(now), paces["expert"].left(now)) == (0, 960)
+        bags.nodes["reviewer"].outputs = {"verdict": ["odd"]}
+        assert outputs(bags.ask(item="e", price=9000))["person"] == "expert"
+        assert paces["expert"].left(now) == 954
+        told = bags.http.get("/metrics").text
+        prices = re.findall(r'minute_price\{.*person="(\w+)".*\} (\S+)', told)
+        assert dict(prices)["senior"] == "-1.0" and float(dict(prices)["expert"]) == 0
+    finally:
+        bags.stop()
+    for each in record.read(bags.records):
+        record.replayed(each)
 
 
 def test_it_describes_itself(bags: Deciding) -> None:

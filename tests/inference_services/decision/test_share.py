@@ -31,6 +31,8 @@ from tests.inference_services.decision.deciding import GRAPH, LIMITS, Deciding, 
 from tests.inference_services.decision.test_guarantee import judged
 
 ITEMS = [f"i{at}" for at in range(300)]
+SECRET = "5" * 64
+"""Of the draws, so that they are the same in each run."""
 
 
 class Sharing(Deciding):
@@ -43,6 +45,7 @@ class Sharing(Deciding):
         self.made: server.Served | None = None
         self.all: list[server.Served] = []
         super().__init__(folder, graph=graph)
+        (self.records / "draws.secret").write_text(SECRET)
         parts = {**self.unit.parts, "view": self.unit.parts["view"].model_copy(update={"version": "4"})}
         decision = Decision.model_validate({**graph, **(changed or {})})
         digest = unit.seal(folder / "candidate", domain="bags", decision=decision, thresholds=LIMITS, parts=parts)
@@ -197,7 +200,9 @@ def test_a_candidate_whose_model_dies_under_load_loses_no_item_and_its_share_end
     ended = shares.stopped(bags.records / record.CANDIDATE, told)
     assert ended is not None and "it failed on 10 of its last" in ended.why
     given = [
-        each for each in bags.told() if shares.drawn(told, "bags", each.given.id) and each.unit == bags.unit.digest
+        each
+        for each in bags.told()
+        if shares.drawn(told, "bags", each.given.id, secret=SECRET) and each.unit == bags.unit.digest
     ]
     seen = {each.given.id for each in record.read(bags.records / record.CANDIDATE)}
     assert sum(each.given.id in seen for each in given) <= len(given) - 10, "whom stable stood in for is not compared"
@@ -223,7 +228,7 @@ def test_callers_without_patience_end_no_share(bags: Sharing) -> None:
     bags.give(50)
     bags.view4.behave = lambda _: None
     hurry = {"x-envoy-expected-rq-timeout-ms": "3400"}
-    mine = [item for item in ITEMS if shares.drawn(bags.share._share, "bags", item)][:12]
+    mine = [item for item in ITEMS if shares.drawn(bags.share._share, "bags", item, secret=SECRET)][:12]
     with ThreadPoolExecutor(12) as pool:
         found = list(pool.map(lambda item: outputs(bags.ask(item=item, headers=hurry)), mine))
     assert {each["action"] for each in found} == {"person"} and bags.share.percent == 50
@@ -331,7 +336,7 @@ def test_stables_items_alone_are_compared_while_there_is_a_share(bags: Sharing) 
 
 
 def test_an_item_that_is_asked_again_after_another_unit_decides_is_the_same_case(bags: Sharing) -> None:
-    item = next(each for each in ITEMS if shares.drawn(bags.give(50), "bags", each))
+    item = next(each for each in ITEMS if shares.drawn(bags.give(50), "bags", each, secret=SECRET))
     shares.write(bags.file, None)
     bags.share.look()
     first = outputs(bags.ask(item=item, brand="Brio"))
