@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hallmark.cli.console import Format, Output, emit, say
-from hallmark.errors import GateRefused
+from hallmark.errors import DeclarationError, GateRefused
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
-    from hallmark.prompts.golden import Ask
-    from hallmark.prompts.prompt import GoldenItem
-    from hallmark.prompts.sealed import SealedPrompt
+    import httpx
 
 app = typer.Typer(
     name="prompts",
@@ -113,15 +112,13 @@ def judge(
     promote: Annotated[bool, typer.Option("--promote", help="Make it champion where it passes.")] = False,
     output: Output = Format.table,
 ) -> None:
-    """Ask the golden items by a version and by the champion, item by item; exit 3 where it is worse."""
-    from hallmark.errors import DeclarationError, NotFound
+    """Ask the golden items by a version and by the champion, item by item; exit 3 where it is worse, 1 where the server is ill."""
+    from hallmark.errors import NotFound
     from hallmark.prompts import golden
+    from hallmark.prompts.asking import LanguageModel
     from hallmark.registry.prompts import PromptRegistry, registered
 
-    if not llm:
-        raise DeclarationError(
-            "--llm", expected="the address of a server of language models", got="nothing", fix="name it with --llm"
-        )
+    client = _server(llm)
     registry = PromptRegistry(Settings.load().prepared())
     number = registry.resolve(name, version).version
     candidate = registry.fetch(name, number)
@@ -130,13 +127,14 @@ def judge(
         stable = registry.fetch(name, before)
     except NotFound:
         before, stable = None, None
-    ask = _asking(llm)
-    told = golden.answers(candidate, candidate.golden, ask)
-    beside = (
-        golden.answers(stable, candidate.golden, ask)
-        if stable
-        else [each.model_copy(update={"right": False}) for each in told]
-    )
+    with client:
+        ask = LanguageModel(client).ask
+        told = golden.answers(candidate, candidate.golden, ask)
+        beside = (
+            golden.answers(stable, candidate.golden, ask)
+            if stable
+            else [each.model_copy(update={"right": False}) for each in told]
+        )
     names = (f"version {before}" if before else "nothing", f"version {number}")
     found = golden.compare(beside, told, candidate.prompt.golden, names=names)
     keys = ("slice", "items", "stable", "candidate", "losses", "wins", "chance", "worse")
@@ -162,29 +160,22 @@ def _sealed(folder: Path, name: str, settings: Settings) -> str:
     return sealed.seal(folder, prompt.load(settings.prompts, name))
 
 
-def _asking(url: str) -> Ask:
+def _server(url: str) -> httpx.Client:
+    """A client of a server of language models; `DeclarationError` where this is no address of one."""
     import httpx
 
-    from hallmark.prompts import chat, messages
-    from hallmark.prompts.chat import Outcome
-
-    client = httpx.Client(base_url=url, trust_env=False)
-
-    def ask(prompt: SealedPrompt, item: GoldenItem) -> Outcome:
-        rendered = messages.render(prompt.prompt, item.given, examples=prompt.examples)
-        try:
-            reply = client.post(
-                chat.PATH,
-                content=chat.body(prompt.prompt, rendered),
-                headers={"content-type": "application/json"},
-                timeout=prompt.prompt.budget.timeout.total_seconds(),
-            )
-        except httpx.TimeoutException:
-            return Outcome(None, "late")
-        except httpx.HTTPError:
-            return Outcome(None, "down")
-        return chat.read(
-            prompt.prompt, rendered.shown, reply.status_code, reply.headers.get("content-type", ""), reply.content
-        )
-
-    return ask
+    wrong = DeclarationError(
+        "--llm",
+        expected="the address of a server of language models, such as http://127.0.0.1:8000",
+        got=url.rpartition("@")[2] or "nothing",
+        fix="write what stands before /v1 in the paths of the server, with its http:// or https://",
+    )
+    try:
+        client = httpx.Client(base_url=url, trust_env=False)
+    except httpx.InvalidURL as error:
+        raise wrong from error
+    asked = client.base_url
+    named = re.fullmatch(rb"[\w.:-]+", asked.raw_host)
+    if asked.scheme not in ("http", "https") or not named or asked.query or asked.fragment:
+        raise wrong
+    return client

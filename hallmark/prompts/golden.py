@@ -16,7 +16,7 @@ from hallmark.prompts.sealed import SealedPrompt
 from hallmark.section import Frozen
 
 Ask = Callable[[SealedPrompt, GoldenItem], Outcome]
-"""Gives what the model answers to an item under a prompt."""
+"""Gives what the model answers to an item under a prompt; `Unavailable` where its server is at fault, which says nothing of a prompt."""
 
 
 class GoldenAnswer(Frozen):
