@@ -96,7 +96,7 @@ def register(name: PromptName, output: Output = Format.table) -> None:
 @app.command(epilog="Example: hallmark prompts seal authentication-review prompt")
 def seal(
     name: PromptName,
-    folder: Annotated[Path, typer.Argument(help="An empty folder.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="A new folder, or an empty one.", show_default=False)],
     output: Output = Format.table,
 ) -> None:
     """Write a prompt as a sealed folder, as `python -m inference_services.reviewer` serves it."""

@@ -86,6 +86,26 @@ def test_a_folder_is_checked_and_sealed(checkout: Path, tmp_path: Path, capsys: 
     assert main(["prompts", "check", "other"]) == 1
 
 
+def test_a_folder_of_something_else_is_left_as_it_is(checkout: Path, tmp_path: Path, capsys: Capsys) -> None:
+    mine = tmp_path / "mine"
+    (mine / "below").mkdir(parents=True)
+    (mine / "prompt.json").write_text("mine")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for place, said in (
+        (mine, "below, prompt.json"),
+        (mine / "prompt.json", "mine/prompt.json, which is no folder"),
+        (mine / "prompt.json" / "sealed", "mine/prompt.json, which is no folder"),
+        (tmp_path / "nowhere", "nowhere, which is no folder"),
+    ):
+        assert main(["prompts", "seal", NAME, str(place)]) == 2
+        told = capsys.readouterr().err
+        assert said in told and "a new folder, or an empty one" in told
+    assert sorted(each.name for each in mine.rglob("*")) == ["below", "prompt.json"]
+    assert (mine / "prompt.json").read_text() == "mine"
+    assert main(["prompts", "seal", NAME, str(mine / "below")]) == 0
+    assert main(["prompts", "seal", NAME, str(mine / "below")]) == 2, "a sealed one too"
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "127.0.0.1:9", "127.0.0.1", "http://[::1", "http://", "http://a:b", "http://a b", "ftp://a", "http://a/?x=1", "http://ana:secret@a/#x"],
