@@ -16,7 +16,7 @@ from hallmark import people
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say
 from hallmark.cli.options import NoOpen, Port, Why, declaration
-from hallmark.errors import DeclarationError, NotFound, Refused
+from hallmark.errors import Conflict, DeclarationError, NotFound, Refused
 from hallmark.extras import not_installed
 from hallmark.settings import Settings
 
@@ -167,9 +167,15 @@ def undo(who: As = "", output: Output = Format.table) -> None:
 
 @app.command("put-back", epilog="Example: hallmark reviews put-back 5Qb1x")
 def put_back(token: Token) -> None:
-    """Let somebody else have your case."""
+    """Let somebody else have your case; exit 1 where nobody has one under this token any more."""
     with _queue() as queue:
-        queue.release(token)
+        if not queue.release(token):
+            raise Conflict(
+                "nobody has a case under this token, so nothing was changed",
+                expected="the token of a case that you have",
+                got="one that is not known, or whose case was put back, judged or left until its lease was over",
+                fix="`hallmark reviews list` tells who has which case; `hallmark reviews undo` takes back a verdict",
+            )
     say("the case waits again")
 
 

@@ -121,15 +121,17 @@ class ReviewQueue:
             session.run("UPDATE reviews SET lease = :lease WHERE number = :n", lease=now + self._lease, n=number)
             return self._claimed(session, number)
 
-    def release(self, token: str) -> None:
-        """Put a case back; nothing where the claim has ended."""
+    def release(self, token: str) -> bool:
+        """Put a case back; False, and nothing is changed, where the claim has ended."""
         with self._database.transaction() as session:
-            for number, case, round_, who in session.all(
+            found = session.all(
                 "SELECT number, case_id, round, who FROM reviews WHERE token = :token AND state = 'claimed'",
                 token=token,
-            ):
+            )
+            for number, case, round_, who in found:
                 self._free_again(session, number)
                 self._note(session, case, round_, "put back", who, "")
+        return bool(found)
 
     def give(self, token: str, verdict: Verdict, *, who: str) -> None:
         """Say what a claimed case is; the same once more changes nothing. `Conflict` where the claim has ended, or is another person's."""

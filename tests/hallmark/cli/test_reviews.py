@@ -99,6 +99,7 @@ def test_a_case_from_a_file_to_its_history(tmp_path: Path, capsys: Capsys) -> No
     (back,) = told(capsys, "undo", "--as", "ana")
     assert back["case"] == "bag" and back["token"] != mine["token"]
     assert run("put-back", back["token"]) == 0
+    assert run("put-back", back["token"]) == 1
     (other,) = told(capsys, "next", "--as", "ben")
     assert other["case"] == "bag"
     told(capsys, "verdict", other["token"], "cannot tell", "--reason", "photos", "--note", "too dark", "--as", "ben")
@@ -156,6 +157,7 @@ def test_the_report_of_two_who_differ(capsys: Capsys) -> None:
         (("verdict", "gone", "fake", "--as", "ana"), ["verdict", "authentic", "counterfeit", "fake"]),
         (("verdict", "gone", "counterfeit", "--as", "ana"), ["a reason with counterfeit", "stitching"]),
         (("verdict", "gone", "counterfeit", "--reason", "smell"), ["reason", "stitching", "smell"]),
+        (("put-back", "gone"), ["nobody has a case under this token", "not known", "hallmark reviews list"]),
         (("undo", "--as", "ana"), ["no verdict to take back"]),
         (("next", "--as", " "), ["nobody is named"]),
         (("open", "nowhere.jsonl"), ["no file nowhere.jsonl"]),

@@ -122,9 +122,13 @@ class QueueContract:
         assert (queue.renew(mine.token).lease - mine.lease).total_seconds() == pytest.approx(LEASE - 1)
         clock.seconds = 2 * LEASE - 2
         assert queue.claim("ben") is None
-        queue.release(mine.token)
-        queue.release(mine.token)
-        assert queue.claim("ben") is not None
+        assert queue.release(mine.token)
+        assert not queue.release(mine.token) and not queue.release("unknown")
+        assert [each.what for each in queue.history("a")].count("put back") == 1
+        his = queue.claim("ben")
+        assert his is not None and not queue.release(mine.token)
+        queue.give(his.token, FAKE, who="ben")
+        assert not queue.release(his.token), "a verdict was given"
         with pytest.raises(Conflict, match="ended"):
             queue.give(mine.token, REAL, who="ana")
 
