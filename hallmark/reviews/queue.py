@@ -417,7 +417,7 @@ class ReviewQueue:
 
     def _give(self, session: Session, number: int, person: str, now: float, *, state: str = "open") -> Claim | None:
         """A review in this state to a person; None where it no longer is, or somebody else is just taking it."""
-        token, lease = secrets.token_urlsafe(18), now + self._lease
+        token, lease = secrets.token_hex(18), now + self._lease  # no -, which would begin an option
         found = session.all(
             "UPDATE reviews SET state = 'claimed', token = :token, who = :who, claimed = :now, lease = :lease WHERE number ="  # noqa: S608
             f" (SELECT number FROM reviews WHERE number = :n AND state = :state{self._database.lock})"

@@ -114,6 +114,12 @@ class QueueContract:
             ("verdict", "ben"),
         ]
 
+    def test_a_token_is_no_option_of_a_command(self, queue: ReviewQueue) -> None:
+        for number in range(20):
+            queue.open(case(f"c{number}"))
+            claim = queue.claim(f"person {number}")
+            assert claim is not None and claim.token.isalnum() and len(claim.token) >= 32
+
     def test_a_lease_can_be_renewed_and_a_case_put_back(self, queue: ReviewQueue, clock: Clock) -> None:
         queue.open(case("a"))
         mine = queue.claim("ana")
