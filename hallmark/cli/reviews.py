@@ -248,7 +248,7 @@ def export(
         str, typer.Option(help="Address before each photo's path, for Label Studio; default: its local storage.")
     ] = _LOCAL_FILES,
 ) -> None:
-    """Write verdicts for other programs: Label Studio's JSON, or JSON lines with a label a line."""
+    """Write final verdicts for other programs: Label Studio's JSON, or JSON lines with a label a line."""
     from hallmark.files import replace
     from hallmark.reviews import label_events, label_studio
     from hallmark.reviews.photos import name

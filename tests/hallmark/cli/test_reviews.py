@@ -231,7 +231,7 @@ def test_exports_for_training_and_for_label_studio(tmp_path: Path, capsys: Capsy
     )
     assert '<Image name="photos"' in capsys.readouterr().err
     tasks = json.loads((tmp_path / "tasks.json").read_text())
-    assert [each["data"]["id"] for each in tasks] == ["a", "b", "after"]
+    assert [each["data"]["id"] for each in tasks] == ["a", "b"], "the third may still be taken back"
     assert "nothing to write" in refused(capsys, "export", str(tmp_path / "none.jsonl"), "--domain", "listing")
     assert not (tmp_path / "none.jsonl").exists()
 
