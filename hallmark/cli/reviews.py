@@ -458,7 +458,15 @@ def _cases(file: Path) -> Iterator[Case]:
     shown = "stdin" if str(file) == "-" else file.name
     if shown != "stdin" and not file.is_file():
         raise NotFound(f"there is no file {file}", expected="JSON lines of cases", got="none")
-    text = sys.stdin.read() if shown == "stdin" else file.read_text(encoding="utf-8")
+    try:
+        text = sys.stdin.read() if shown == "stdin" else file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DeclarationError(
+            f"{shown} is no text",
+            expected="JSON lines of cases in UTF-8",
+            got=f"byte {error.object[error.start]:#04x} at {error.start}",
+            fix="write it as UTF-8",
+        ) from error
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue

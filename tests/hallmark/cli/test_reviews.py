@@ -207,6 +207,23 @@ def test_lines_that_are_no_cases_are_named_and_none_is_opened(
     assert "says something else" in refused(capsys, "open", "-")
 
 
+def test_a_file_of_another_encoding_is_told_in_words(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, queue: ReviewQueue
+) -> None:
+    line = now("a", item="Stoßband").model_dump_json()
+    file = tmp_path / "cases.jsonl"
+    for encoding, byte in (("latin-1", "byte 0xdf"), ("utf-16", "byte 0xff at 0")):
+        file.write_bytes(line.encode(encoding))
+        assert run("open", str(file)) == 2
+        said = capsys.readouterr().err
+        assert "cases.jsonl is no text" in said and byte in said
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(line.encode("latin-1")), encoding="utf-8"))
+    assert run("open", "-") == 2
+    assert "stdin is no text" in capsys.readouterr().err and queue.counts()["open"] == 0
+    file.write_text(line, encoding="utf-8")
+    assert told(capsys, "open", str(file)) == [{"cases": 1, "new": 1}]
+
+
 def judged(queue: ReviewQueue, *given: Case) -> None:
     """All of them counterfeits, by one person; the last is final too, since they go on to a case that they cannot tell."""
     for each in (*given, now("after", price=0.01)):
