@@ -116,6 +116,17 @@ def test_judging_takes_the_address_of_a_server(checkout: Path, capsys: Capsys, u
     assert "usage: --llm" in said and "http://127.0.0.1:8000" in said and "secret" not in said
 
 
+@pytest.mark.parametrize("words", [(), ("7",)])
+def test_a_version_that_is_not_there_is_told_with_commands_of_prompts(
+    checkout: Path, capsys: Capsys, words: tuple[str, ...]
+) -> None:
+    assert main(["prompts", "judge", NAME, *words, "--llm", "http://127.0.0.1:9"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"the prompt {NAME} has no version {words[0] if words else 'challenger'}" in said
+    assert "hallmark prompts list" in said and f"hallmark prompts register {NAME}" in said
+    assert f"prompt-{NAME}" not in said
+
+
 @pytest.mark.slow
 def test_a_prompt_becomes_champion_on_its_golden_set_and_a_worse_one_does_not(
     checkout: Path, llm: str, capsys: Capsys, empty_registry: Path
