@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,18 +67,32 @@ def list_(output: Output = Format.table) -> None:
 def check(
     name: Annotated[str, typer.Argument(metavar="[PROMPT]", help="Default: all.")] = "", output: Output = Format.table
 ) -> None:
-    """Read prompts with their examples, golden sets and pictures; exit 2 where one is wrong."""
-    from hallmark.prompts import prompt
+    """Read prompts with their examples, golden sets and pictures; exit 2 where one is wrong. Says which slices are too small for their test."""
+    from hallmark.prompts import golden, prompt
 
     settings = Settings.load()
     rows = []
     for each in [name] if name else prompt.names(settings.prompts):
         found = prompt.load(settings.prompts, each)
-        slices = sorted({item.slice for item in found.golden})
+        slices = Counter(item.slice for item in found.golden)
+        needed = golden.needed(len(slices), found.prompt.golden) if slices else None
+        small = {name: count for name, count in sorted(slices.items()) if needed and count < needed}
         rows.append(
-            {"prompt": each, "examples": len(found.examples), "golden": len(found.golden), "slices": ", ".join(slices)}
+            {
+                "prompt": each,
+                "examples": len(found.examples),
+                "golden": len(found.golden),
+                "slices": ", ".join(sorted(slices)),
+                "a slice needs": needed,
+                "too small": ", ".join(f"{name} {count}" for name, count in small.items()),
+            }
         )
-    emit(rows, output, empty="no prompts: make prompts/<name>/prompt.yaml")
+    emit(rows, output, empty="no prompts: make prompts/<name>/prompt.yaml", wide=("examples", "golden"))
+    if any(row["too small"] for row in rows):
+        say(
+            "a slice that is too small is refused where all of it is lost, and by the paired test of slices only beside another: give it"
+            " so many items as a slice needs, or have fewer slices (docs/prompts.md)"
+        )
 
 
 @app.command(epilog="Example: hallmark prompts register authentication-review")

@@ -145,6 +145,14 @@ def by_chance(losses: int, either: int) -> float:
     return float(sum(math.comb(either, each) for each in range(losses, either + 1)) / (1 << either))
 
 
+def needed(slices: int, rules: Judged) -> int:
+    """Items that a slice needs at least, of so many slices, for the test to call it worse where no other is: with fewer even the loss of each may be chance."""
+    found = 1
+    while by_chance(found, found) >= (1 - rules.confidence) / slices:
+        found += 1
+    return found
+
+
 def _holm(chances: Mapping[str, float], error: float) -> dict[str, bool]:
     """Which of several are worse, with this error for all of them together (Holm's steps)."""
     found, going = {}, True

@@ -77,6 +77,16 @@ def test_a_folder_is_checked_and_sealed(checkout: Path, tmp_path: Path, capsys: 
     assert main(["prompts", "check", "-o", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["prompt"], row["golden"], row["slices"]) == (NAME, 6, "authentic, counterfeit, orders")
+    assert (row["a_slice_needs"], row["too_small"]) == (6, "authentic 2, counterfeit 2, orders 2")
+    declared = checkout / "prompts" / NAME / "prompt.yaml"
+    text = declared.read_text()
+    declared.write_text(text.replace("golden: {", "golden: {confidence: 0.5, "))
+    assert main(["prompts", "check"]) == 0
+    shown = capsys.readouterr()
+    assert "A SLICE NEEDS" in shown.out and "by the paired test of slices only beside" in " ".join(shown.err.split())
+    assert main(["prompts", "check", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["a_slice_needs"] == 3
+    declared.write_text(text)
     assert main(["prompts", "seal", NAME, str(tmp_path / "sealed"), "-o", "json"]) == 0
     assert (tmp_path / "sealed" / "manifest.json").is_file()
     path = checkout / "prompts" / NAME / "prompt.yaml"
