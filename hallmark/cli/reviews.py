@@ -58,6 +58,24 @@ def _queue(settings: Settings | None = None) -> Iterator[ReviewQueue]:
         yield queue
 
 
+def _known(domain: str, queue: ReviewQueue, settings: Settings) -> None:
+    """`DeclarationError` where neither this checkout nor the queue knows a domain that was asked for."""
+    from difflib import get_close_matches
+
+    from hallmark.declaration import folders
+
+    known = sorted({*folders.names(settings), *queue.domains()}) if domain else []
+    if not domain or domain in known:
+        return
+    near = get_close_matches(domain, known, 3)
+    raise DeclarationError(
+        f"--domain: nobody knows a domain {domain!r}",
+        expected="one of this checkout, or one with cases: " + (", ".join(known) or "none yet"),
+        got=domain,
+        fix=f"did you mean {' or '.join(near)}?" if near else "check the spelling",
+    )
+
+
 @app.command("list", epilog="Example: hallmark reviews list --domain authentication")
 def list_(
     domain: Domain = "",
@@ -65,7 +83,9 @@ def list_(
     output: Output = Format.table,
 ) -> None:
     """List cases that wait, in the order in which they would be taken, and those that somebody has."""
-    with _queue() as queue:
+    settings = Settings.load()
+    with _queue(settings) as queue:
+        _known(domain, queue, settings)
         found = queue.waiting(domain=domain, limit=limit)
     rows = [
         {
@@ -128,7 +148,9 @@ def guarantee(domain: DomainName, output: Output = Format.table) -> None:
 @app.command("next", epilog="Example: hallmark reviews next --as ana -o json")
 def next_(who: As = "", domain: Domain = "", output: Output = Format.table) -> None:
     """Take the case that saves most a minute, or see again the one that you have."""
-    with _queue() as queue:
+    settings = Settings.load()
+    with _queue(settings) as queue:
+        _known(domain, queue, settings)
         claim = queue.claim(who or people.account(), domains={domain} if domain else None)
     if claim is None:
         emit([], output, empty="no case waits for you")
@@ -199,7 +221,9 @@ def report(domain: Domain = "", output: Output = Format.table) -> None:
     """Show what waits, what was said, how long it took, how well two people agree (Cohen's kappa) and what audits found."""
     from hallmark.reviews import report as reports
 
-    with _queue() as queue:
+    settings = Settings.load()
+    with _queue(settings) as queue:
+        _known(domain, queue, settings)
         found = reports.report(queue, domain=domain)
     if output is not Format.table:
         emit([found.model_dump(mode="json")], output)
@@ -258,7 +282,9 @@ def export(
 
     if form not in ("label-studio", "labels"):
         raise DeclarationError("--format is neither", expected="label-studio or labels", got=form)
-    with _queue() as queue:
+    settings = Settings.load()
+    with _queue(settings) as queue:
+        _known(domain, queue, settings)
         given = list(queue.verdicts(domain=domain))
     if form == "labels":
         rows: list[dict[str, Any]] = list(label_events.examples(given))
@@ -356,6 +382,7 @@ def page(
     with _queue(settings) as queue:
         if not shared:  # on a cluster it says so to whoever asks, until the queue is back
             queue.counts()
+            _known(domain, queue, settings)
         site = made(
             queue,
             photos=folder,

@@ -281,6 +281,11 @@ class ReviewQueue:
             for case in (Case.model_validate_json(body),)
         ]
 
+    def domains(self) -> list[str]:
+        """The domains that ever had a case here, sorted."""
+        with self._database.transaction() as session:
+            return sorted({str(domain) for (domain,) in session.all("SELECT DISTINCT domain FROM lanes")})
+
     def counts(self, *, domain: str = "") -> dict[str, int]:
         """How many reviews are open, claimed, judged, and open past their case's due."""
         now = self._clock()

@@ -130,6 +130,27 @@ def test_tables_for_people_say_the_same(tmp_path: Path, capsys: Capsys, queue: R
     assert claim is not None and claim.token in shown and "item-bag" in shown
 
 
+@pytest.mark.parametrize("words", [("list",), ("report",), ("next", "--as", "ana"), ("export", "x.json"), ("page",)])
+def test_a_mistyped_domain_is_no_empty_queue(capsys: Capsys, queue: ReviewQueue, words: tuple[str, ...]) -> None:
+    queue.open(now("bag", domain="handbags"))
+    for typed, meant in (("authentification", "authentication"), ("handbag", "handbags")):
+        capsys.readouterr()
+        assert run(*words, "--domain", typed) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"nobody knows a domain '{typed}'" in said and f"did you mean {meant}?" in said
+    assert run(*words, "--domain", "../domains/fraud") == 2
+    assert queue.counts()["claimed"] == 0
+
+
+def test_a_domain_without_cases_has_an_empty_queue_and_one_of_another_checkout_its_own(
+    capsys: Capsys, queue: ReviewQueue
+) -> None:
+    queue.open(now("bag", domain="handbags"))
+    assert told(capsys, "list", "--domain", "authentication") == []
+    assert told(capsys, "report", "--domain", "authentication")[0]["open"] == 0
+    assert [each["case"] for each in told(capsys, "list", "--domain", "handbags")] == ["bag"]
+
+
 def test_the_report_of_two_who_differ(capsys: Capsys) -> None:
     with closing(ReviewQueue(connect(Settings.load().reviews), second=1.0, undo=0.0)) as queue:
         for number in range(3):

@@ -114,6 +114,14 @@ class QueueContract:
             ("verdict", "ben"),
         ]
 
+    def test_it_knows_the_domains_that_ever_had_a_case(self, queue: ReviewQueue) -> None:
+        assert queue.domains() == []
+        for name, domain in (("a", "shoes"), ("b", "bags"), ("c", "shoes")):
+            queue.open(case(name, domain=domain))
+        while claim := queue.claim("ana"):
+            queue.give(claim.token, FAKE, who="ana")
+        assert queue.domains() == ["bags", "shoes"]
+
     def test_a_token_is_no_option_of_a_command(self, queue: ReviewQueue) -> None:
         for number in range(20):
             queue.open(case(f"c{number}"))
