@@ -97,6 +97,7 @@ _OF_FILES = {
     errno.EROFS: "it is on a disk that is mounted read-only: name another place, such as with HALLMARK_STATE",
     errno.ENOSPC: "free room on that disk, or name another with HALLMARK_STATE",
     errno.EDQUOT: "free room on that disk, or name another with HALLMARK_STATE",
+    errno.EEXIST: "move away the file that is where a folder should be",
     errno.ENOTDIR: "move away the file that is where a folder should be",
     errno.EISDIR: "move away the folder that is where a file should be",
 }

@@ -25,6 +25,16 @@ def replace(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def in_the_way(folder: Path) -> Path | None:
+    """What is where a folder would be, or where one above it would; None where it is there or can be made."""
+    for each in (folder, *folder.parents):
+        if each.is_dir():
+            return None
+        if each.exists() or each.is_symlink():
+            return each
+    return None
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, patience: float, otherwise: Exception | None = None) -> Iterator[None]:
     """Hold the file at `path`, which is made, alone among all processes; `TimeoutError` where it is not free within `patience` seconds.

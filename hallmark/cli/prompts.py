@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hallmark.cli.console import Format, Output, emit, say
-from hallmark.errors import GateRefused
+from hallmark.errors import DeclarationError, GateRefused
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
-    from hallmark.prompts.golden import Ask
-    from hallmark.prompts.prompt import GoldenItem
-    from hallmark.prompts.sealed import SealedPrompt
+    import httpx
 
 app = typer.Typer(
     name="prompts",
@@ -67,18 +67,32 @@ def list_(output: Output = Format.table) -> None:
 def check(
     name: Annotated[str, typer.Argument(metavar="[PROMPT]", help="Default: all.")] = "", output: Output = Format.table
 ) -> None:
-    """Read prompts with their examples, golden sets and pictures; exit 2 where one is wrong."""
-    from hallmark.prompts import prompt
+    """Read prompts with their examples, golden sets and pictures; exit 2 where one is wrong. Says which slices are too small for their test."""
+    from hallmark.prompts import golden, prompt
 
     settings = Settings.load()
     rows = []
     for each in [name] if name else prompt.names(settings.prompts):
         found = prompt.load(settings.prompts, each)
-        slices = sorted({item.slice for item in found.golden})
+        slices = Counter(item.slice for item in found.golden)
+        needed = golden.needed(len(slices), found.prompt.golden) if slices else None
+        small = {name: count for name, count in sorted(slices.items()) if needed and count < needed}
         rows.append(
-            {"prompt": each, "examples": len(found.examples), "golden": len(found.golden), "slices": ", ".join(slices)}
+            {
+                "prompt": each,
+                "examples": len(found.examples),
+                "golden": len(found.golden),
+                "slices": ", ".join(sorted(slices)),
+                "a slice needs": needed,
+                "too small": ", ".join(f"{name} {count}" for name, count in small.items()),
+            }
         )
-    emit(rows, output, empty="no prompts: make prompts/<name>/prompt.yaml")
+    emit(rows, output, empty="no prompts: make prompts/<name>/prompt.yaml", wide=("examples", "golden"))
+    if any(row["too small"] for row in rows):
+        say(
+            "a slice that is too small is refused where all of it is lost, and by the paired test of slices only beside another: give it"
+            " so many items as a slice needs, or have fewer slices (docs/prompts.md)"
+        )
 
 
 @app.command(epilog="Example: hallmark prompts register authentication-review")
@@ -97,7 +111,7 @@ def register(name: PromptName, output: Output = Format.table) -> None:
 @app.command(epilog="Example: hallmark prompts seal authentication-review prompt")
 def seal(
     name: PromptName,
-    folder: Annotated[Path, typer.Argument(help="An empty folder.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="A new folder, or an empty one.", show_default=False)],
     output: Output = Format.table,
 ) -> None:
     """Write a prompt as a sealed folder, as `python -m inference_services.reviewer` serves it."""
@@ -113,15 +127,13 @@ def judge(
     promote: Annotated[bool, typer.Option("--promote", help="Make it champion where it passes.")] = False,
     output: Output = Format.table,
 ) -> None:
-    """Ask the golden items by a version and by the champion, item by item; exit 3 where it is worse."""
-    from hallmark.errors import DeclarationError, NotFound
+    """Ask the golden items by a version and by the champion, item by item; exit 3 where it is worse, 1 where the server is ill."""
+    from hallmark.errors import NotFound
     from hallmark.prompts import golden
+    from hallmark.prompts.asking import LanguageModel
     from hallmark.registry.prompts import PromptRegistry, registered
 
-    if not llm:
-        raise DeclarationError(
-            "--llm", expected="the address of a server of language models", got="nothing", fix="name it with --llm"
-        )
+    client = _server(llm)
     registry = PromptRegistry(Settings.load().prepared())
     number = registry.resolve(name, version).version
     candidate = registry.fetch(name, number)
@@ -130,13 +142,14 @@ def judge(
         stable = registry.fetch(name, before)
     except NotFound:
         before, stable = None, None
-    ask = _asking(llm)
-    told = golden.answers(candidate, candidate.golden, ask)
-    beside = (
-        golden.answers(stable, candidate.golden, ask)
-        if stable
-        else [each.model_copy(update={"right": False}) for each in told]
-    )
+    with client:
+        ask = LanguageModel(client).ask
+        told = golden.answers(candidate, candidate.golden, ask)
+        beside = (
+            golden.answers(stable, candidate.golden, ask)
+            if stable
+            else [each.model_copy(update={"right": False}) for each in told]
+        )
     names = (f"version {before}" if before else "nothing", f"version {number}")
     found = golden.compare(beside, told, candidate.prompt.golden, names=names)
     keys = ("slice", "items", "stable", "candidate", "losses", "wins", "chance", "worse")
@@ -162,29 +175,22 @@ def _sealed(folder: Path, name: str, settings: Settings) -> str:
     return sealed.seal(folder, prompt.load(settings.prompts, name))
 
 
-def _asking(url: str) -> Ask:
+def _server(url: str) -> httpx.Client:
+    """A client of a server of language models; `DeclarationError` where this is no address of one."""
     import httpx
 
-    from hallmark.prompts import chat, messages
-    from hallmark.prompts.chat import Outcome
-
-    client = httpx.Client(base_url=url, trust_env=False)
-
-    def ask(prompt: SealedPrompt, item: GoldenItem) -> Outcome:
-        rendered = messages.render(prompt.prompt, item.given, examples=prompt.examples)
-        try:
-            reply = client.post(
-                chat.PATH,
-                content=chat.body(prompt.prompt, rendered),
-                headers={"content-type": "application/json"},
-                timeout=prompt.prompt.budget.timeout.total_seconds(),
-            )
-        except httpx.TimeoutException:
-            return Outcome(None, "late")
-        except httpx.HTTPError:
-            return Outcome(None, "down")
-        return chat.read(
-            prompt.prompt, rendered.shown, reply.status_code, reply.headers.get("content-type", ""), reply.content
-        )
-
-    return ask
+    wrong = DeclarationError(
+        "--llm",
+        expected="the address of a server of language models, such as http://127.0.0.1:8000",
+        got=url.rpartition("@")[2] or "nothing",
+        fix="write what stands before /v1 in the paths of the server, with its http:// or https://",
+    )
+    try:
+        client = httpx.Client(base_url=url, trust_env=False)
+    except httpx.InvalidURL as error:
+        raise wrong from error
+    asked = client.base_url
+    named = re.fullmatch(rb"[\w.:-]+", asked.raw_host)
+    if asked.scheme not in ("http", "https") or not named or asked.query or asked.fragment:
+        raise wrong
+    return client

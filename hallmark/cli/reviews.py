@@ -16,7 +16,7 @@ from hallmark import people
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say
 from hallmark.cli.options import NoOpen, Port, Why, declaration
-from hallmark.errors import DeclarationError, NotFound, Refused
+from hallmark.errors import Conflict, DeclarationError, NotFound, Refused
 from hallmark.extras import not_installed
 from hallmark.settings import Settings
 
@@ -58,6 +58,24 @@ def _queue(settings: Settings | None = None) -> Iterator[ReviewQueue]:
         yield queue
 
 
+def _known(domain: str, queue: ReviewQueue, settings: Settings) -> None:
+    """`DeclarationError` where neither this checkout nor the queue knows a domain that was asked for."""
+    from difflib import get_close_matches
+
+    from hallmark.declaration import folders
+
+    known = sorted({*folders.names(settings), *queue.domains()}) if domain else []
+    if not domain or domain in known:
+        return
+    near = get_close_matches(domain, known, 3)
+    raise DeclarationError(
+        f"--domain: nobody knows a domain {domain!r}",
+        expected="one of this checkout, or one with cases: " + (", ".join(known) or "none yet"),
+        got=domain,
+        fix=f"did you mean {' or '.join(near)}?" if near else "check the spelling",
+    )
+
+
 @app.command("list", epilog="Example: hallmark reviews list --domain authentication")
 def list_(
     domain: Domain = "",
@@ -65,7 +83,9 @@ def list_(
     output: Output = Format.table,
 ) -> None:
     """List cases that wait, in the order in which they would be taken, and those that somebody has."""
-    with _queue() as queue:
+    settings = Settings.load()
+    with _queue(settings) as queue:
+        _known(domain, queue, settings)
         found = queue.waiting(domain=domain, limit=limit)
     rows = [
         {
@@ -128,7 +148,9 @@ def guarantee(domain: DomainName, output: Output = Format.table) -> None:
 @app.command("next", epilog="Example: hallmark reviews next --as ana -o json")
 def next_(who: As = "", domain: Domain = "", output: Output = Format.table) -> None:
     """Take the case that saves most a minute, or see again the one that you have."""
-    with _queue() as queue:
+    settings = Settings.load()
+    with _queue(settings) as queue:
+        _known(domain, queue, settings)
         claim = queue.claim(who or people.account(), domains={domain} if domain else None)
     if claim is None:
         emit([], output, empty="no case waits for you")
@@ -167,9 +189,15 @@ def undo(who: As = "", output: Output = Format.table) -> None:
 
 @app.command("put-back", epilog="Example: hallmark reviews put-back 5Qb1x")
 def put_back(token: Token) -> None:
-    """Let somebody else have your case."""
+    """Let somebody else have your case; exit 1 where nobody has one under this token any more."""
     with _queue() as queue:
-        queue.release(token)
+        if not queue.release(token):
+            raise Conflict(
+                "nobody has a case under this token, so nothing was changed",
+                expected="the token of a case that you have",
+                got="one that is not known, or whose case was put back, judged or left until its lease was over",
+                fix="`hallmark reviews list` tells who has which case; `hallmark reviews undo` takes back a verdict",
+            )
     say("the case waits again")
 
 
@@ -193,7 +221,9 @@ def report(domain: Domain = "", output: Output = Format.table) -> None:
     """Show what waits, what was said, how long it took, how well two people agree (Cohen's kappa) and what audits found."""
     from hallmark.reviews import report as reports
 
-    with _queue() as queue:
+    settings = Settings.load()
+    with _queue(settings) as queue:
+        _known(domain, queue, settings)
         found = reports.report(queue, domain=domain)
     if output is not Format.table:
         emit([found.model_dump(mode="json")], output)
@@ -242,7 +272,7 @@ def export(
         str, typer.Option(help="Address before each photo's path, for Label Studio; default: its local storage.")
     ] = _LOCAL_FILES,
 ) -> None:
-    """Write verdicts for other programs: Label Studio's JSON, or JSON lines with a label a line."""
+    """Write final verdicts for other programs: Label Studio's JSON, or JSON lines with a label a line."""
     from hallmark.files import replace
     from hallmark.reviews import label_events, label_studio
     from hallmark.reviews.photos import name
@@ -252,7 +282,9 @@ def export(
 
     if form not in ("label-studio", "labels"):
         raise DeclarationError("--format is neither", expected="label-studio or labels", got=form)
-    with _queue() as queue:
+    settings = Settings.load()
+    with _queue(settings) as queue:
+        _known(domain, queue, settings)
         given = list(queue.verdicts(domain=domain))
     if form == "labels":
         rows: list[dict[str, Any]] = list(label_events.examples(given))
@@ -350,6 +382,7 @@ def page(
     with _queue(settings) as queue:
         if not shared:  # on a cluster it says so to whoever asks, until the queue is back
             queue.counts()
+            _known(domain, queue, settings)
         site = made(
             queue,
             photos=folder,
@@ -452,7 +485,15 @@ def _cases(file: Path) -> Iterator[Case]:
     shown = "stdin" if str(file) == "-" else file.name
     if shown != "stdin" and not file.is_file():
         raise NotFound(f"there is no file {file}", expected="JSON lines of cases", got="none")
-    text = sys.stdin.read() if shown == "stdin" else file.read_text(encoding="utf-8")
+    try:
+        text = sys.stdin.read() if shown == "stdin" else file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DeclarationError(
+            f"{shown} is no text",
+            expected="JSON lines of cases in UTF-8",
+            got=f"byte {error.object[error.start]:#04x} at {error.start}",
+            fix="write it as UTF-8",
+        ) from error
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue

@@ -26,8 +26,11 @@ uncited, foreign: it rests on no reference, or on one that it was not shown.   o
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 OF_THE_SERVER: frozenset[Cause] = frozenset({"down", "late", "busy", "failing"})
 """Causes that are no fault of the item: whoever asks may hold the reviewer for ill."""
+OF_NO_PROMPT: frozenset[Cause] = OF_THE_SERVER | {"not_http", "media", "envelope", "other_model"}
+"""Causes that tell nothing of a prompt, since its model did not answer: whoever judges prompts asks again once the server is well."""
 FINAL: frozenset[Cause] = frozenset({"refused_request", "orders"})
 """Causes after which another try would bring the same."""
+_PAUSE = 0.1
 
 
 class Outcome(NamedTuple):
@@ -54,6 +57,12 @@ def body(prompt: Prompt, rendered: Rendered, *, attempt: int = 0) -> bytes:
         "cache_salt": secrets.token_urlsafe(18),
     }
     return json.dumps(asked, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def pause(attempt: int, *, status: int = 0, retry_after: str = "") -> float:
+    """Seconds before the try after this one: what a server that is busy asks for, else a tenth, and twice as many each time."""
+    asked = status in (429, 503) and retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 4
+    return float(retry_after) if asked else _PAUSE * 2**attempt
 
 
 def read(prompt: Prompt, shown: Mapping[str, str], status: int, media: str, reply: bytes) -> Outcome:

@@ -16,7 +16,7 @@ from hallmark.prompts.sealed import SealedPrompt
 from hallmark.section import Frozen
 
 Ask = Callable[[SealedPrompt, GoldenItem], Outcome]
-"""Gives what the model answers to an item under a prompt."""
+"""Gives what the model answers to an item under a prompt; `Unavailable` where its server is at fault, which says nothing of a prompt."""
 
 
 class GoldenAnswer(Frozen):
@@ -143,6 +143,14 @@ def _compared(name: str, pairs: Sequence[tuple[bool, bool]], *, confidence: floa
 def by_chance(losses: int, either: int) -> float:
     """Chance of at least so many losses among items that one prompt alone answers right, were it a coin that says which."""
     return float(sum(math.comb(either, each) for each in range(losses, either + 1)) / (1 << either))
+
+
+def needed(slices: int, rules: Judged) -> int:
+    """Items that a slice needs at least, of so many slices, for the test to call it worse where no other is: with fewer even the loss of each may be chance."""
+    found = 1
+    while by_chance(found, found) >= (1 - rules.confidence) / slices:
+        found += 1
+    return found
 
 
 def _holm(chances: Mapping[str, float], error: float) -> dict[str, bool]:

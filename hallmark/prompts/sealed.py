@@ -15,8 +15,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from hallmark.artifacts import bundle, folder
-from hallmark.errors import ModelRefused
-from hallmark.files import digest_text
+from hallmark.errors import DeclarationError, ModelRefused
+from hallmark.files import digest_text, in_the_way
 from hallmark.prompts.prompt import Example, GoldenItem, Prompt, WholePrompt
 
 PROMPT, EXAMPLES, GOLDEN = "prompt.json", "examples.json", "golden.json"
@@ -66,7 +66,16 @@ def digest(whole: WholePrompt) -> str:
 
 
 def seal(to: Path, whole: WholePrompt) -> str:
-    """Write the prompt into an empty folder; its digest."""
+    """Write the prompt into a new folder, or an empty one; its digest. `DeclarationError` where it is neither, before anything is written."""
+    blocked = in_the_way(to)
+    strange = [str(blocked)] if blocked else sorted(each.name for each in to.iterdir()) if to.is_dir() else []
+    if strange:
+        raise DeclarationError(
+            f"{to} is not ours to write to",
+            expected="a new folder, or an empty one",
+            got=", ".join(strange[:5]) + (", which is no folder" if blocked else ""),
+            fix="name another, or take away what is there",
+        )
     to.mkdir(parents=True, exist_ok=True)
     for name, text in texts(whole).items():
         (to / name).write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from hallmark.errors import NotFound
 from hallmark.prompts import sealed
 from hallmark.prompts.sealed import SealedPrompt
 from hallmark.registry.store import CHALLENGER, Registry, ServableVersion, VersionLine
@@ -62,8 +63,16 @@ class PromptRegistry:
         return self.registry.versions(registered(name))
 
     def resolve(self, name: str, version: int | str) -> ServableVersion:
-        """The version with this number or alias."""
-        return self.registry.resolve(registered(name), version)
+        """The version with this number or alias; "latest" is the newest."""
+        try:
+            return self.registry.resolve(registered(name), version)
+        except NotFound as error:
+            raise NotFound(
+                f"the prompt {name} has no version {version}",
+                expected="a registered version or alias",
+                got=str(version),
+                fix=f"`hallmark prompts list` tells the champion, and which version what lies here is; `hallmark prompts register {name}` makes one",
+            ) from error
 
     def fetch(self, name: str, version: int | str) -> SealedPrompt:
         """The same, read and checked against its digest."""

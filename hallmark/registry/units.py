@@ -19,6 +19,7 @@ from hallmark.declaration import folders
 from hallmark.declaration.decision import Decision, Node
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFound
+from hallmark.files import in_the_way
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed as sealed_prompts
 from hallmark.prompts.sealed import SealedPrompt
@@ -287,7 +288,8 @@ def _replaceable(to: Path, settings: Settings) -> None:
     if to.is_dir() and not to.is_symlink():
         strange = sorted({each.name for each in to.iterdir()} - set(unit.FILES))
     else:
-        strange = [to.name] if to.exists() or to.is_symlink() else []
+        blocked = to if to.is_symlink() else in_the_way(to)
+        strange = [settings.shown(blocked)] if blocked else []
     if strange:
         raise DeclarationError(
             f"{settings.shown(to)} is not ours to write to",

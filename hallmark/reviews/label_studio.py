@@ -26,9 +26,11 @@ CONFIG = f"""<View>
 
 
 def tasks(verdicts: Iterable[Given], *, photos: Callable[[Photo], str]) -> list[dict[str, Any]]:
-    """One task a case, its annotations in the order in which they were given. photos: the address of a photo."""
+    """One task a case with a final verdict, such verdicts as its annotations in the order in which they were given. photos: the address of a photo."""
     found: dict[str, dict[str, Any]] = {}
     for each in verdicts:
+        if not each.final:
+            continue
         task = found.setdefault(each.case.id, _task(each.case, photos))
         task["annotations"].append(_annotation(each))
     return list(found.values())

@@ -110,15 +110,17 @@ class ReviewQueue:
             session.run("UPDATE reviews SET lease = :lease WHERE number = :n", lease=now + self._lease, n=number)
             return self._claimed(session, number)
 
-    def release(self, token: str) -> None:
-        """Put a case back; nothing where the claim has ended."""
+    def release(self, token: str) -> bool:
+        """Put a case back; False, and nothing is changed, where the claim has ended."""
         with self._database.transaction() as session:
-            for number, case, round_, who in session.all(
+            found = session.all(
                 "SELECT number, case_id, round, who FROM reviews WHERE token = :token AND state = 'claimed'",
                 token=token,
-            ):
+            )
+            for number, case, round_, who in found:
                 self._free_again(session, number)
                 self._note(session, case, round_, "put back", who, "")
+        return bool(found)
 
     def give(self, token: str, verdict: Verdict, *, who: str) -> None:
         """Say what a claimed case is; the same once more changes nothing. `Conflict` where the claim has ended, or is another person's."""
@@ -268,6 +270,11 @@ class ReviewQueue:
             for case in (Case.model_validate_json(body),)
         ]
 
+    def domains(self) -> list[str]:
+        """The domains that ever had a case here, sorted."""
+        with self._database.transaction() as session:
+            return sorted({str(domain) for (domain,) in session.all("SELECT DISTINCT domain FROM lanes")})
+
     def counts(self, *, domain: str = "") -> dict[str, int]:
         """How many reviews are open, claimed, judged, and open past their case's due."""
         now = self._clock()
@@ -404,7 +411,7 @@ class ReviewQueue:
 
     def _give(self, session: Session, number: int, person: str, now: float, *, state: str = "open") -> Claim | None:
         """A review in this state to a person; None where it no longer is, or somebody else is just taking it."""
-        token, lease = secrets.token_urlsafe(18), now + self._lease
+        token, lease = secrets.token_hex(18), now + self._lease  # no -, which would begin an option
         found = session.all(
             "UPDATE reviews SET state = 'claimed', token = :token, who = :who, claimed = :now, lease = :lease WHERE number ="  # noqa: S608
             f" (SELECT number FROM reviews WHERE number = :n AND state = :state{self._database.lock})"

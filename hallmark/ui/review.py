@@ -137,7 +137,7 @@ class _Site:
         return await _threaded(lambda: JSONResponse({"seconds": _left(self._queue.renew(given.token))}))
 
     async def release(self, request: Request) -> Response:
-        """Put the case back, and show none."""
+        """Put the case back, and show none: also where it was no longer theirs, which is what they wanted."""
         given = validated(_Token, await _sent(request), "the claim")
         who, _ = self._asking(request)
 

@@ -17,8 +17,6 @@ from inference_services.transport.one_model import ServiceMetrics
 
 _MARGIN = 0.05
 """Seconds of a caller's time that are left for the answer's way back."""
-_PAUSE = 0.1
-"""Seconds before the second try; twice as many before each further one, or what the server asks for."""
 
 
 class ReviewService:
@@ -49,35 +47,34 @@ class ReviewService:
         found = Outcome(None, "late")
         for attempt in range(budget.tries):
             rendered = messages.render(self.prompt.prompt, request.given, examples=self.prompt.examples)
-            last, wait = await self._try(rendered, attempt, until)
+            last, pause = await self._try(rendered, attempt, until)
             self.metrics.add("tries", cause=last.cause or "answered")
             if last.cause != "late" or not attempt:
                 found = last
             if last.cause is None or last.cause in chat.FINAL:
                 break
-            pause = wait if wait is not None else _PAUSE * 2**attempt
             if attempt + 1 < budget.tries and loop.time() + pause < until:
                 await asyncio.sleep(pause)
             else:
                 break
         return found
 
-    async def _try(self, rendered: Rendered, attempt: int, until: float) -> tuple[Outcome, float | None]:
-        """What came of one try, and for how long the server wants to be left alone."""
+    async def _try(self, rendered: Rendered, attempt: int, until: float) -> tuple[Outcome, float]:
+        """What came of one try, and seconds before the next."""
         body = chat.body(self.prompt.prompt, rendered, attempt=attempt)
         try:
             async with asyncio.timeout_at(until):
                 reply = await self._client.post(chat.PATH, [body], [("content-type", "application/json")])
         except TimeoutError:
-            return _none("late"), None
+            return _none("late"), chat.pause(attempt)
         except OSError:
-            return _none("down"), None
+            return _none("down"), chat.pause(attempt)
         except ValueError:
-            return _none("not_http"), None
+            return _none("not_http"), chat.pause(attempt)
         media = reply.headers.get(b"content-type", b"").decode("latin-1")
-        asked = reply.headers.get(b"retry-after", b"")
-        wait = float(asked) if asked.isdigit() and len(asked) < 4 and reply.status in (429, 503) else None
-        return chat.read(self.prompt.prompt, rendered.shown, reply.status, media, reply.body), wait
+        asked = reply.headers.get(b"retry-after", b"").decode("latin-1")
+        found = chat.read(self.prompt.prompt, rendered.shown, reply.status, media, reply.body)
+        return found, chat.pause(attempt, status=reply.status, retry_after=asked)
 
 
 def _none(cause: Cause) -> Outcome:

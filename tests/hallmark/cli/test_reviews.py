@@ -99,6 +99,7 @@ def test_a_case_from_a_file_to_its_history(tmp_path: Path, capsys: Capsys) -> No
     (back,) = told(capsys, "undo", "--as", "ana")
     assert back["case"] == "bag" and back["token"] != mine["token"]
     assert run("put-back", back["token"]) == 0
+    assert run("put-back", back["token"]) == 1
     (other,) = told(capsys, "next", "--as", "ben")
     assert other["case"] == "bag"
     told(capsys, "verdict", other["token"], "cannot tell", "--reason", "photos", "--note", "too dark", "--as", "ben")
@@ -129,6 +130,27 @@ def test_tables_for_people_say_the_same(tmp_path: Path, capsys: Capsys, queue: R
     assert claim is not None and claim.token in shown and "item-bag" in shown
 
 
+@pytest.mark.parametrize("words", [("list",), ("report",), ("next", "--as", "ana"), ("export", "x.json"), ("page",)])
+def test_a_mistyped_domain_is_no_empty_queue(capsys: Capsys, queue: ReviewQueue, words: tuple[str, ...]) -> None:
+    queue.open(now("bag", domain="handbags"))
+    for typed, meant in (("authentification", "authentication"), ("handbag", "handbags")):
+        capsys.readouterr()
+        assert run(*words, "--domain", typed) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"nobody knows a domain '{typed}'" in said and f"did you mean {meant}?" in said
+    assert run(*words, "--domain", "../domains/fraud") == 2
+    assert queue.counts()["claimed"] == 0
+
+
+def test_a_domain_without_cases_has_an_empty_queue_and_one_of_another_checkout_its_own(
+    capsys: Capsys, queue: ReviewQueue
+) -> None:
+    queue.open(now("bag", domain="handbags"))
+    assert told(capsys, "list", "--domain", "authentication") == []
+    assert told(capsys, "report", "--domain", "authentication")[0]["open"] == 0
+    assert [each["case"] for each in told(capsys, "list", "--domain", "handbags")] == ["bag"]
+
+
 def test_the_report_of_two_who_differ(capsys: Capsys) -> None:
     with closing(ReviewQueue(connect(Settings.load().reviews), second=1.0, undo=0.0)) as queue:
         for number in range(3):
@@ -156,6 +178,7 @@ def test_the_report_of_two_who_differ(capsys: Capsys) -> None:
         (("verdict", "gone", "fake", "--as", "ana"), ["verdict", "authentic", "counterfeit", "fake"]),
         (("verdict", "gone", "counterfeit", "--as", "ana"), ["a reason with counterfeit", "stitching"]),
         (("verdict", "gone", "counterfeit", "--reason", "smell"), ["reason", "stitching", "smell"]),
+        (("put-back", "gone"), ["nobody has a case under this token", "not known", "hallmark reviews list"]),
         (("undo", "--as", "ana"), ["no verdict to take back"]),
         (("next", "--as", " "), ["nobody is named"]),
         (("open", "nowhere.jsonl"), ["no file nowhere.jsonl"]),
@@ -205,6 +228,23 @@ def test_lines_that_are_no_cases_are_named_and_none_is_opened(
     assert "says something else" in refused(capsys, "open", "-")
 
 
+def test_a_file_of_another_encoding_is_told_in_words(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, queue: ReviewQueue
+) -> None:
+    line = now("a", item="Stoßband").model_dump_json()
+    file = tmp_path / "cases.jsonl"
+    for encoding, byte in (("latin-1", "byte 0xdf"), ("utf-16", "byte 0xff at 0")):
+        file.write_bytes(line.encode(encoding))
+        assert run("open", str(file)) == 2
+        said = capsys.readouterr().err
+        assert "cases.jsonl is no text" in said and byte in said
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(line.encode("latin-1")), encoding="utf-8"))
+    assert run("open", "-") == 2
+    assert "stdin is no text" in capsys.readouterr().err and queue.counts()["open"] == 0
+    file.write_text(line, encoding="utf-8")
+    assert told(capsys, "open", str(file)) == [{"cases": 1, "new": 1}]
+
+
 def judged(queue: ReviewQueue, *given: Case) -> None:
     """All of them counterfeits, by one person; the last is final too, since they go on to a case that they cannot tell."""
     for each in (*given, now("after", price=0.01)):
@@ -229,7 +269,7 @@ def test_exports_for_training_and_for_label_studio(tmp_path: Path, capsys: Capsy
     )
     assert '<Image name="photos"' in capsys.readouterr().err
     tasks = json.loads((tmp_path / "tasks.json").read_text())
-    assert [each["data"]["id"] for each in tasks] == ["a", "b", "after"]
+    assert [each["data"]["id"] for each in tasks] == ["a", "b"], "the third may still be taken back"
     assert "nothing to write" in refused(capsys, "export", str(tmp_path / "none.jsonl"), "--domain", "listing")
     assert not (tmp_path / "none.jsonl").exists()
 

@@ -58,6 +58,21 @@ def test_answers_to_other_items_are_no_pairs() -> None:
         compare(told(("a", "11")), told(("b", "11")), RULES)
 
 
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+@pytest.mark.parametrize("slices", [1, 3, 7])
+def test_a_slice_with_fewer_items_than_needed_is_never_called_worse(slices: int, confidence: float) -> None:
+    rules = Judged(right=0, tolerance=1, confidence=confidence)
+    least = golden.needed(slices, rules)
+
+    def worst(items: int) -> bool:
+        """Is a slice worse that loses each item, beside others that lose none?"""
+        others = [(f"s{at}", "11") for at in range(slices - 1)]
+        found = compare(told(("lost", "1" * items), *others), told(("lost", "0" * items), *others), rules)
+        return next(each.worse for each in found.slices if each.slice == "lost")
+
+    assert worst(least) and not (least > 1 and worst(least - 1))
+
+
 def test_equal_prompts_are_called_worse_by_a_slice_as_seldom_as_promised() -> None:
     rng, wrong = np.random.default_rng(17), 0
     for _ in range(150):

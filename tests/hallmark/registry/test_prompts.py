@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hallmark.errors import Conflict, ModelRefused
+from hallmark.errors import Conflict, ModelRefused, NotFound
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
 from hallmark.registry.prompts import PromptRegistry, registered
@@ -28,6 +28,11 @@ def test_a_prompt_is_a_version_by_its_digest_with_the_aliases_that_models_have(
     assert [registry.register(tmp_path / each) for each in ("one", "one", "two")] == [1, 1, 2]
     assert [(each.version, each.digest) for each in registry.versions(NAME)] == [(2, other), (1, digest)]
     assert registry.fetch(NAME, CHALLENGER).prompt.description == "Look twice."
+
+    for none in ("champion", 7):
+        with pytest.raises(NotFound, match=f"the prompt {NAME} has no version {none}") as told:
+            registry.fetch(NAME, none)
+        assert f"hallmark prompts register {NAME}" in told.value.fix and "prompt-" not in str(told.value)
 
     move = registry.registry.alias
     move(registered(NAME), CHAMPION, 2, expected=None)

@@ -288,6 +288,10 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, settings: Sett
     (tmp_path / "out" / "notes.txt").write_text("mine")
     assert main(["decision", "seal", DOMAIN, "--out", str(tmp_path / "out")]) == 2
     assert "notes.txt" in capsys.readouterr().err
+    for blocked in ("out/notes.txt", "out/notes.txt/unit"):
+        assert main(["decision", "seal", DOMAIN, "--out", str(tmp_path / blocked)]) == 2
+        assert "out/notes.txt" in capsys.readouterr().err
+    assert [each.read_text() for each in (tmp_path / "out").iterdir()] == ["mine"]
     assert main(["decision", "seal", DOMAIN, "--pin", "near"]) == 2
     assert "--pin is not NODE=VERSION" in capsys.readouterr().err
     assert main(["decision", "show", DOMAIN]) == 2

@@ -114,6 +114,20 @@ class QueueContract:
             ("verdict", "ben"),
         ]
 
+    def test_it_knows_the_domains_that_ever_had_a_case(self, queue: ReviewQueue) -> None:
+        assert queue.domains() == []
+        for name, domain in (("a", "shoes"), ("b", "bags"), ("c", "shoes")):
+            queue.open(case(name, domain=domain))
+        while claim := queue.claim("ana"):
+            queue.give(claim.token, FAKE, who="ana")
+        assert queue.domains() == ["bags", "shoes"]
+
+    def test_a_token_is_no_option_of_a_command(self, queue: ReviewQueue) -> None:
+        for number in range(20):
+            queue.open(case(f"c{number}"))
+            claim = queue.claim(f"person {number}")
+            assert claim is not None and claim.token.isalnum() and len(claim.token) >= 32
+
     def test_a_lease_can_be_renewed_and_a_case_put_back(self, queue: ReviewQueue, clock: Clock) -> None:
         queue.open(case("a"))
         mine = queue.claim("ana")
@@ -122,9 +136,13 @@ class QueueContract:
         assert (queue.renew(mine.token).lease - mine.lease).total_seconds() == pytest.approx(LEASE - 1)
         clock.seconds = 2 * LEASE - 2
         assert queue.claim("ben") is None
-        queue.release(mine.token)
-        queue.release(mine.token)
-        assert queue.claim("ben") is not None
+        assert queue.release(mine.token)
+        assert not queue.release(mine.token) and not queue.release("unknown")
+        assert [each.what for each in queue.history("a")].count("put back") == 1
+        his = queue.claim("ben")
+        assert his is not None and not queue.release(mine.token)
+        queue.give(his.token, FAKE, who="ben")
+        assert not queue.release(his.token), "a verdict was given"
         with pytest.raises(Conflict, match="ended"):
             queue.give(mine.token, REAL, who="ana")
 

@@ -91,6 +91,7 @@ def test_tasks_are_what_label_studio_imports() -> None:
         given("a", evidence=shown),
         given("a", REAL, first=Word.counterfeit, evidence=shown),
         given("b", UNSURE),
+        given("c", final=False),
     ]
     tasks = label_studio.tasks(verdicts, photos=lambda photo: f"/data/{photo.path}")
     assert json.loads(json.dumps(tasks)) == tasks and len(tasks) == 2

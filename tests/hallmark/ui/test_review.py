@@ -120,6 +120,8 @@ def test_a_look_claims_nothing_and_a_verdict_brings_the_next_case(queue: ReviewQ
     assert "item-a" in back.text and not list(queue.verdicts())
     done = site.post("/release", {"token": token_of(back)})
     assert 'id="next"' in done.text and site.ask("GET", "/counts").json() == {"open": 2}
+    again = site.post("/release", {"token": token_of(back)})
+    assert (again.status_code, again.text) == (200, done.text), "a second click tells the same"
 
 
 def test_a_late_verdict_is_a_conflict_in_words(queue: ReviewQueue, folder: Path) -> None:
