@@ -147,7 +147,7 @@ class PhotoSetLearner:
 
     def _judge(self, validation: Examples, recipe: Recipe) -> Any:
         measured = torch.from_numpy(_measured(validation, self.traits).astype(np.float32))
-        counts = _counts(validation)
+        counts = loop.counts(validation)
 
         def judge(fed: nn.Module) -> float:
             made = TrainedPhotoSet(self, fed.network, threads=recipe.threads)  # type: ignore[arg-type]
@@ -188,7 +188,7 @@ class TrainedPhotoSet:
         facts = torch.from_numpy(train.named[FACTS])
         with fixed_threads(self.threads):
             labels = torch.from_numpy(train.labels.astype(np.float32))
-            self.network.judge.fit(self.network.compared(read, unsure, facts), labels, weights=_counts(train))
+            self.network.judge.fit(self.network.compared(read, unsure, facts), labels, weights=loop.counts(train))
 
     def tempered(self, validation: Examples) -> None:
         """Set the temperature at which the validation examples' answers are likeliest."""
@@ -196,7 +196,7 @@ class TrainedPhotoSet:
             return
         logits = torch.from_numpy(self.logits(validation.named))
         labels = torch.from_numpy(validation.labels.astype(np.float32))
-        counts = _counts(validation)
+        counts = loop.counts(validation)
         shares = None if counts is None else counts / counts.mean()
 
         def surprise(temperature: float) -> float:
@@ -277,7 +277,7 @@ class _Told:
     def __init__(self, train: Examples, learner: PhotoSetLearner, network: PhotoSetNetwork) -> None:
         self.photos, self.there, self.facts = (torch.from_numpy(train.named[name]) for name in (PHOTOS, THERE, FACTS))
         self.labels = torch.from_numpy(train.labels.astype(np.float32))
-        self.weights = _counts(train)
+        self.weights = loop.counts(train)
         measured = _measured(train, learner.traits)
         scale = _moments(measured, train.weights)[1] + 1e-6
         self.measured = torch.from_numpy((measured / scale).astype(np.float32))
@@ -306,11 +306,6 @@ class _Told:
 def _measured(given: Examples, traits: tuple[str, ...]) -> NDArray[np.float64]:
     """(n, traits) as the expert measured them."""
     return np.stack([given.outcomes[name] for name in traits], axis=1)
-
-
-def _counts(given: Examples) -> Tensor | None:
-    """(n,) how much each row counts, where the examples say it."""
-    return None if given.weights is None else torch.from_numpy(given.weights.astype(np.float32))
 
 
 def _moments(values: NDArray[Any], weights: NDArray[np.float64] | None) -> tuple[NDArray[Any], NDArray[Any]]:
