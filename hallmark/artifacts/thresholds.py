@@ -20,7 +20,7 @@ class SliceThreshold(Frozen):
     values:    of the risk's slice fields, in their order.
     threshold: none is NO_THRESHOLD: no score was shown to keep the risk.
     accepted, counterfeits: items up to the threshold, and those among them that were none.
-    examples:  labelled items of the slice.
+    examples:  labelled items of the slice; where they have weights, those that were left when they were thinned to items of equal chance.
     """
 
     values: tuple[str, ...]

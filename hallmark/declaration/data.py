@@ -71,7 +71,10 @@ class Data(Section):
         description="Further columns of numbers that are known only with the label, and that the learner may use: for how long an item"
         " was on offer, at what price.",
     )
-    weight: str | None = Field(default=None, description="Column with how much a row counts; none: each counts 1.")
+    weight: str | None = Field(
+        default=None,
+        description="Column with how much a row counts, above 0; of a domain that decides, one by the chance with which the row came to be labelled. None: each counts 1.",
+    )
 
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> Data:

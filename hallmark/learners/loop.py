@@ -121,8 +121,7 @@ class TrainingLoop(Generic[R]):
         )
         self.ranks = ranks
         self.inputs, self.labels = torch.from_numpy(train.inputs), targets(train.labels)
-        given = getattr(train, "weights", None)
-        self.weights = None if given is None else torch.from_numpy(np.asarray(given, dtype=np.float32))
+        self.weights = counts(train)
         self.average = copy.deepcopy(self.network).eval()
         self.batches = max(1, round(len(self.inputs) / recipe.batch))
         self.optimizer, self.schedule = _optimizer(self.network, recipe, steps=recipe.epochs * self.batches)
@@ -161,7 +160,7 @@ class TrainingLoop(Generic[R]):
                 x, target = self.vary(self.inputs[rows], self.labels[rows], self.recipe)
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.lowered):
                     answers = self.network(laid_out(x).to(device))
-                loss = self._weighed(self.loss(answers.float(), target.to(device), self.recipe), rows)
+                loss = weighed(self.loss(answers.float(), target.to(device), self.recipe), self._counts(rows))
                 loss.backward()  # type: ignore[no-untyped-call]
             self.ranks.average(self.network, rows=len(rows))
             self.optimizer.step()
@@ -178,18 +177,8 @@ class TrainingLoop(Generic[R]):
         alike = torch.Generator().manual_seed(torch.initial_seed() + self.schedule.last_epoch)
         return torch.randperm(len(self.inputs), generator=alike)
 
-    def _weighed(self, loss: Tensor, rows: Tensor) -> Tensor:
-        if self.weights is None:
-            return loss if loss.ndim == 0 else loss.mean()
-        if loss.ndim == 0:
-            raise DeclarationError(
-                "the examples have weights, and the loss is one number",
-                expected="a loss for each row",
-                got="()",
-                fix="give `loss` reduction='none' in the domain's model.py",
-            )
-        chosen = self.weights[rows].to(loss.device)
-        return (loss * chosen).sum() / chosen.sum().clamp_min(1e-12)
+    def _counts(self, rows: Tensor) -> Tensor | None:
+        return None if self.weights is None else self.weights[rows]
 
     def _judge(self, epoch: int) -> float | None:
         """Keep the average where it answers the validation examples best so far; how far it is from them, where that is asked."""
@@ -228,6 +217,27 @@ class TrainingLoop(Generic[R]):
         self.best = state["best"]
         torch.set_rng_state(state["random"])
         return int(state["done"])
+
+
+def counts(examples: Examples) -> Tensor | None:
+    """(n,) how much each row counts, where the examples say it."""
+    given = getattr(examples, "weights", None)
+    return None if given is None else torch.from_numpy(np.asarray(given, dtype=np.float32))
+
+
+def weighed(loss: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean of a loss (n,) of rows by (n,) weights; a loss of one number is taken as it is where none is said to count for more."""
+    if weights is None:
+        return loss if loss.ndim == 0 else loss.mean()
+    if loss.ndim == 0:
+        raise DeclarationError(
+            "the examples have weights, and the loss is one number",
+            expected="a loss for each row, or no data.weight in domain.yaml",
+            got="()",
+            fix="give `loss` reduction='none' in the domain's model.py",
+        )
+    weights = weights.to(loss.device)
+    return (loss * weights).sum() / weights.sum().clamp_min(1e-12)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, *, steps: int) -> tuple[AdamW, LambdaLR]:

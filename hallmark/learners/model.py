@@ -89,6 +89,17 @@ class Examples:
         return Targets(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Targets)})
 
 
+def refuse_weights(learner: str, *parts: Examples) -> None:
+    """`DeclarationError` where examples have weights, of a learner that counts each row once."""
+    if any(each.weights is not None for each in parts):
+        raise DeclarationError(
+            f"{learner} counts each row once, and the examples have weights",
+            expected="no data.weight in domain.yaml",
+            got="data.weight",
+            fix="leave it out, or take another learner in model.py",
+        )
+
+
 class Trained(Protocol):
     """A trained model; none of its forms is a pickle."""
 

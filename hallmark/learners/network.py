@@ -19,7 +19,7 @@ from hallmark.errors import HallmarkError
 from hallmark.features.fields import Output
 from hallmark.learners import weights
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
-from hallmark.learners.loop import R, TrainingLoop, fixed_threads, laid_out, targets
+from hallmark.learners.loop import R, TrainingLoop, counts, fixed_threads, laid_out, targets, weighed
 from hallmark.learners.model import Examples, Progress
 from hallmark.libraries import unwarned
 
@@ -41,8 +41,8 @@ class Served(nn.Module):
         return answer
 
     def surprise(self, answers: Tensor, labels: Tensor) -> Tensor:
-        """Loss of answers (n, …) against labels (n,), which early stopping minimises; squared error by default."""
-        return (answers.reshape(labels.shape) - labels).square().mean()
+        """Loss (n,) of answers (n, …) against labels (n,), whose mean by weight early stopping minimises; squared error by default."""
+        return (answers.reshape(labels.shape) - labels).square()
 
 
 class Classifier(Served):
@@ -58,8 +58,8 @@ class Classifier(Served):
         return logits[None]
 
     def surprise(self, answers: Tensor, labels: Tensor) -> Tensor:
-        """The mean of -log of what the right class was given."""
-        return -answers[torch.arange(len(labels)), labels].clamp_min(1e-7).log().mean()
+        """-log of what the right class was given."""
+        return -answers[torch.arange(len(labels)), labels].clamp_min(1e-7).log()
 
 
 class TrainedNetwork:
@@ -159,7 +159,8 @@ class NetworkLearner(Generic[R]):
         def judge(network: nn.Module) -> float:
             trained = TrainedNetwork(self, network, threads=recipe.threads)
             answers = torch.from_numpy(trained.predict(validation.inputs))
-            return float(trained.serving.surprise(answers, targets(validation.labels)))
+            losses = trained.serving.surprise(answers, targets(validation.labels))
+            return float(weighed(losses, counts(validation)))
 
         watched = judge if len(validation) else None
         with fixed_threads(recipe.threads), torch.random.fork_rng(devices=[]):
@@ -180,11 +181,11 @@ def _calibrate(learner: NetworkLearner[Any], network: nn.Module, validation: Exa
     trained = TrainedNetwork(learner, network, threads=threads)
     if not len(validation) or not isinstance(trained.serving, Classifier):
         return
-    labels = targets(validation.labels)
+    labels, weights = targets(validation.labels), counts(validation)
     views = torch.from_numpy(trained.logits(validation.inputs))
 
     def surprise(temperature: float) -> float:
-        return float(trained.serving.surprise((views / temperature).softmax(2).mean(0), labels))
+        return float(weighed(trained.serving.surprise((views / temperature).softmax(2).mean(0), labels), weights))
 
     found = min(np.geomspace(0.25, 2.0, 43).tolist(), key=surprise)
     network.temperature.fill_(found)  # type: ignore[operator, union-attr]

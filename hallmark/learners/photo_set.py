@@ -93,6 +93,7 @@ class PhotoSetLearner:
     ) -> TrainedPhotoSet:
         """A network that learns to read on `train`, and then to judge what it reads there; `validation` sets how sure it is. One seed, number of threads and kind of processor give the same weights.
 
+        A row counts as often as its weight says, but for the batch norms, which see each photo once.
         checkpoint: a folder in which each epoch is kept: a training that was killed goes on from there to the same weights.
         ranks:      the processes that share the work.
         """
@@ -108,6 +109,7 @@ class PhotoSetLearner:
         if checkpoint is not None and ranks.first:
             of = fingerprint(train, validation, seed=seed, recipe=recipe.model_dump_json())
             kept = Checkpoint(checkpoint, of=of)
+        # Without weights, which `_Told.loss` counts itself: how alike items are is a mean over the authentic ones alone.
         rows = Examples(np.arange(len(train)), np.arange(len(train)))
         with fixed_threads(recipe.threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -145,11 +147,12 @@ class PhotoSetLearner:
 
     def _judge(self, validation: Examples, recipe: Recipe) -> Any:
         measured = torch.from_numpy(_measured(validation, self.traits).astype(np.float32))
+        counts = loop.counts(validation)
 
         def judge(fed: nn.Module) -> float:
             made = TrainedPhotoSet(self, fed.network, threads=recipe.threads)  # type: ignore[arg-type]
             read, unsure = (torch.from_numpy(each) for each in made.run(validation.named)[1:3])
-            return float(_misread(read, unsure, measured / made.network.scale))
+            return float(_misread(read, unsure, measured / made.network.scale, counts))
 
         return judge
 
@@ -185,7 +188,7 @@ class TrainedPhotoSet:
         facts = torch.from_numpy(train.named[FACTS])
         with fixed_threads(self.threads):
             labels = torch.from_numpy(train.labels.astype(np.float32))
-            self.network.judge.fit(self.network.compared(read, unsure, facts), labels)
+            self.network.judge.fit(self.network.compared(read, unsure, facts), labels, weights=loop.counts(train))
 
     def tempered(self, validation: Examples) -> None:
         """Set the temperature at which the validation examples' answers are likeliest."""
@@ -193,9 +196,11 @@ class TrainedPhotoSet:
             return
         logits = torch.from_numpy(self.logits(validation.named))
         labels = torch.from_numpy(validation.labels.astype(np.float32))
+        counts = loop.counts(validation)
+        shares = None if counts is None else counts / counts.mean()
 
         def surprise(temperature: float) -> float:
-            return float(functional.binary_cross_entropy_with_logits(logits / temperature, labels))
+            return float(functional.binary_cross_entropy_with_logits(logits / temperature, labels, shares))
 
         self.network.temperature.fill_(min(np.geomspace(0.5, 3.0, 43).tolist(), key=surprise))
 
@@ -272,26 +277,30 @@ class _Told:
     def __init__(self, train: Examples, learner: PhotoSetLearner, network: PhotoSetNetwork) -> None:
         self.photos, self.there, self.facts = (torch.from_numpy(train.named[name]) for name in (PHOTOS, THERE, FACTS))
         self.labels = torch.from_numpy(train.labels.astype(np.float32))
+        self.weights = loop.counts(train)
         measured = _measured(train, learner.traits)
-        scale = measured.std(axis=0) + 1e-6
+        scale = _moments(measured, train.weights)[1] + 1e-6
         self.measured = torch.from_numpy((measured / scale).astype(np.float32))
         self.slices = (self.facts[:, 0] * learner.categories + self.facts[:, 1]).long()
         network.scale.copy_(torch.from_numpy(scale))
-        network.judge.expected.copy_(torch.from_numpy((measured / scale).mean(axis=0)))
-        _authentic(network, self.facts.numpy(), measured, train.labels)
+        network.judge.expected.copy_(torch.from_numpy(_moments(measured / scale, train.weights)[0]))
+        _authentic(network, self.facts.numpy(), measured, train)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Told:
         return self
 
     def loss(self, answers: Tensor, rows: Tensor, recipe: Recipe) -> Tensor:
-        """Of what was measured (Gaussian, each as sure as it says), and of telling authentic items' brand and category."""
+        """Of what was measured (Gaussian, each as sure as it says), and of telling authentic items' brand and category: means of a batch, by weight."""
         traits = self.measured.shape[1]
         read, unsure, slices = torch.split(answers, [traits, traits, answers.shape[1] - 2 * traits], 1)
         rows, device = rows.cpu(), answers.device
         labels, told_of, kind = (each[rows].to(device) for each in (self.labels, self.measured, self.slices))
+        counts = None if self.weights is None else self.weights[rows].to(device)
         told = functional.cross_entropy(slices, kind, reduction="none")
-        alike = (told * (1.0 - labels)).sum() / (1.0 - labels).sum().clamp_min(1.0)
-        return _misread(read, unsure, told_of) + recipe.alike * alike
+        # Of a batch with no authentic item nothing is summed up, and what it is divided by is only to be above 0.
+        true, least = (1.0 - labels, 1.0) if counts is None else ((1.0 - labels) * counts, 1e-12)
+        alike = (told * true).sum() / true.sum().clamp_min(least)
+        return _misread(read, unsure, told_of, counts) + recipe.alike * alike
 
 
 def _measured(given: Examples, traits: tuple[str, ...]) -> NDArray[np.float64]:
@@ -299,27 +308,41 @@ def _measured(given: Examples, traits: tuple[str, ...]) -> NDArray[np.float64]:
     return np.stack([given.outcomes[name] for name in traits], axis=1)
 
 
-def _misread(read: Tensor, unsure: Tensor, measured: Tensor) -> Tensor:
-    """How far readings are from what was measured, each as sure as it says: Gaussian, mean of all."""
+def _moments(values: NDArray[Any], weights: NDArray[np.float64] | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean and standard deviation of (n, …) values over their rows, by weight."""
+    if weights is None:
+        return values.mean(axis=0), values.std(axis=0)
+    mean = np.average(values, axis=0, weights=weights)
+    return mean, np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
+
+
+def _misread(read: Tensor, unsure: Tensor, measured: Tensor, counts: Tensor | None) -> Tensor:
+    """How far readings are from what was measured, each as sure as it says: Gaussian, mean of all, by (n,) counts of the rows."""
     off = (read - measured) * torch.exp(-unsure)
-    return (0.5 * off * off + unsure).mean()
+    each = 0.5 * off * off + unsure
+    return each.mean() if counts is None else counts @ each.mean(1) / counts.sum()
 
 
-def _authentic(network: PhotoSetNetwork, facts: NDArray[Any], measured: NDArray[Any], labels: NDArray[Any]) -> None:
+def _authentic(network: PhotoSetNetwork, facts: NDArray[Any], measured: NDArray[Any], train: Examples) -> None:
     """Set what authentic items of each brand and category have, and ask for; of those without one, what all have."""
     brands, categories, _ = network.reference.shape
-    true = labels == 0
+
+    def moments(values: NDArray[Any], rows: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+        return _moments(values[rows], None if train.weights is None else train.weights[rows])
+
+    true = train.labels == 0
     true = true if true.any() else np.ones_like(true)
     off, scale = np.zeros_like(measured), network.scale.numpy()
     for brand in range(brands):
         for category in range(categories):
             own = true & (facts[:, 0] == brand) & (facts[:, 1] == category)
-            off[own] = measured[own] - measured[own].mean(axis=0) if own.any() else 0.0
             rows = own if own.any() else true
-            network.reference[brand, category] = torch.from_numpy(measured[rows].mean(axis=0)).float()
-            asked = facts[rows, 2]
-            network.price[brand, category] = torch.tensor([float(asked.mean()), max(0.1, float(asked.std()))])
-    network.spread.copy_(torch.from_numpy((off[true] / scale).std(axis=0).clip(min=1e-3)))
+            usual = moments(measured, rows)[0]
+            off[own] = measured[own] - usual
+            network.reference[brand, category] = torch.from_numpy(usual).float()
+            asked, apart = moments(facts[:, 2], rows)
+            network.price[brand, category] = torch.tensor([float(asked), max(0.1, float(apart))])
+    network.spread.copy_(torch.from_numpy(moments(off / scale, true)[1].clip(min=1e-3)))
 
 
 def _present(network: PhotoSetNetwork, photos: Tensor, there: Tensor, *, varied: bool = False) -> Tensor:

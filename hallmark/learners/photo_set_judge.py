@@ -83,22 +83,39 @@ class TraitJudge(nn.Module):
         limit = _LARGEST / self.traits
         return (altered - plain - 0.5 * (other.log() - own.log())).clamp(-limit, limit)
 
-    def fit(self, given: Compared, labels: Tensor) -> None:
-        """Set its numbers to those that are likeliest of labelled items; each is held near where it began, as by one item's worth."""
+    def fit(self, given: Compared, labels: Tensor, *, weights: Tensor | None = None) -> None:
+        """Set its numbers to those that are likeliest of labelled items; each is held near where it began, as by one item's worth.
+
+        weights: (n,) how many items each is; none: one.
+        """
         if not len(labels) or bool((labels == labels[0]).all()):
             return
         with torch.no_grad():
-            self.silent.copy_(given[1].quantile(_UNREAD, dim=0).clamp(max=0.0))
+            self.silent.copy_(_quantile(given[1], _UNREAD, weights).clamp(max=0.0))
+        items = len(labels) if weights is None else float(weights.sum())
+        shares = None if weights is None else weights / weights.mean()
         numbers = list(self.parameters())
         began = [each.detach().clone() for each in numbers]
         search = torch.optim.LBFGS(numbers, lr=0.5, max_iter=_STEPS, line_search_fn="strong_wolfe")
 
         def surprise() -> Tensor:
             search.zero_grad()
-            loss = functional.binary_cross_entropy_with_logits(self(*given), labels)
+            loss = functional.binary_cross_entropy_with_logits(self(*given), labels, shares)
             moved = sum(((now - then) ** 2).sum() for now, then in zip(numbers, began, strict=True))
-            loss = loss + 0.5 * moved / len(labels)
+            loss = loss + 0.5 * moved / items
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         search.step(surprise)  # type: ignore[no-untyped-call]
+
+
+def _quantile(values: Tensor, level: float, weights: Tensor | None) -> Tensor:
+    """(k,) quantile of each column of (n, k): what lies at that place among the rows, each there as often as its weight says."""
+    if weights is None:
+        return values.quantile(level, dim=0)
+    risen, order = values.sort(dim=0)
+    ends = weights.double()[order].cumsum(0).T.contiguous()
+    place = level * (ends[:, -1:] - 1.0).clamp_min(0.0)
+    rows = (torch.searchsorted(ends, at, right=True).clamp_max(len(values) - 1) for at in (place.floor(), place.ceil()))
+    low, high = (risen.gather(0, each.T)[0] for each in rows)
+    return torch.lerp(low, high, (place - place.floor())[:, 0].to(values.dtype))

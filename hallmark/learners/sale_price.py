@@ -22,7 +22,7 @@ from hallmark.learners import comparables, fact_columns, sale_hazard
 from hallmark.learners.boosting import Boosting, Forest, Rows
 from hallmark.learners.comparables import Comparables
 from hallmark.learners.fact_columns import FactColumns, Named, Single
-from hallmark.learners.model import Examples, OtherAnswers, Progress
+from hallmark.learners.model import Examples, OtherAnswers, Progress, refuse_weights
 from hallmark.learners.options import whole
 from hallmark.learners.price_band import Band, Residuals
 from hallmark.learners.sale_hazard import SaleHazard
@@ -101,6 +101,7 @@ class SalePrice:
         self, train: Examples, validation: Examples, *, seed: int, progress: Progress | None = None, **options: Any
     ) -> TrainedSalePrice:
         """Learn all of it; the same examples and seed give the same model. options: `rounds`, and LightGBM's for the centre."""
+        refuse_weights("a band of prices", train, validation)
         recipe = replace(
             self, rounds=whole("rounds", options.pop("rounds", self.rounds)), options={**self.options, **options}
         )

@@ -25,7 +25,7 @@ from hallmark.learners import interactions, loop, onnx_model, reranker, sequence
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
 from hallmark.learners.interactions import Neighbours
 from hallmark.learners.loop import TrainingLoop, fixed_threads
-from hallmark.learners.model import Examples, OtherAnswers, Progress
+from hallmark.learners.model import Examples, OtherAnswers, Progress, refuse_weights
 from hallmark.learners.reranker import Candidates, Reranker, TrainedReranker
 from hallmark.learners.sequence_network import FIRST, NOTHING, PADDING, UNKNOWN, SequenceNetwork
 
@@ -116,6 +116,7 @@ class SequenceLearner:
                 expected=f"data.item in domain.yaml, and inputs {ITEMS} and {FACTS}",
                 got=", ".join(train.named) or "one input",
             )
+        refuse_weights("a sequential recommender", train, validation)
         parts = [train] if validation.items is None else [train, validation]
         told = any(bool(each.named[FACTS].any()) for each in parts)
         usual = self.recipe if told or self.bare is None else self.bare

@@ -1,4 +1,7 @@
-"""Thresholds of a domain's decision, by learn then test on the latest examples, whose labels nothing was learnt from."""
+"""Thresholds of a domain's decision, by learn then test on the latest examples, whose labels nothing was learnt from.
+
+`data.weight` is taken for one by the chance with which an example came to be labelled, as `hallmark reviews export` writes it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from hallmark.artifacts.thresholds import NO_THRESHOLD, Thresholds
 from hallmark.decision import calibrate
 from hallmark.errors import DeclarationError
 from hallmark.learners.model import examples
+from hallmark.tasks import targets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +63,8 @@ def calibrated(
         slices=_slices(test, risk.slices),
         earlier=np.asarray(earlier, dtype=np.float64),
         earlier_slices=_slices(validation, risk.slices),
+        weights=targets.weights(test, domain.data.target_columns),
+        earlier_weights=targets.weights(validation, domain.data.target_columns),
     )
 
 

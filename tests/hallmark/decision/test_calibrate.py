@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -164,4 +165,129 @@ def test_what_is_not_finite_is_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         calibrate.calibrated(
             RISK, scores=one, counterfeit=one > 1, slices=[("a",)] * 2, earlier=one, earlier_slices=[("a",)] * 2
+        )
+
+
+AUDITED = Risk(score="view.counterfeit", at_most=0.02, confidence=0.95, slices=())
+"""Of one slice, in which people look at all above a score, and at audits of the rest."""
+
+
+@dataclass(frozen=True)
+class Audits:
+    """An economy of usual items and dear ones, a fifth, with labels of all above a score and of a share of the others.
+
+    steep: of the risk of each, as in MARKET.   shares: of each that are audited.   above: people look at all of these.
+    """
+
+    steep: tuple[float, float]
+    shares: tuple[float, float]
+    above: float
+    items: int
+
+    @property
+    def best(self) -> float:
+        """The threshold up to which a share of `at_most` is counterfeit."""
+        return float((4 * AUDITED.at_most / (0.8 * self.steep[0] + 0.2 * self.steep[1])) ** (1 / 3))
+
+    def labelled(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+        """Scores, labels and weights of what is labelled."""
+        scores, dear = rng.random(self.items), (rng.random(self.items) < 0.2).astype(int)
+        chance = np.where(scores > self.above, 1.0, np.array(self.shares)[dear])
+        rows = np.flatnonzero(rng.random(self.items) < chance)
+        false = rng.random(len(rows)) < np.array(self.steep)[dear[rows]] * scores[rows] ** 3
+        return scores[rows], false, 1.0 / chance[rows]
+
+    def thresholds(self, seed: int, *, weighted: bool = True) -> Thresholds:
+        rng = np.random.default_rng(seed)
+        earlier, _, before = self.labelled(rng)
+        scores, labels, weights = self.labelled(rng)
+        return calibrate.calibrated(
+            AUDITED,
+            scores=scores,
+            counterfeit=labels,
+            slices=[()] * len(scores),
+            earlier=earlier,
+            earlier_slices=[()] * len(earlier),
+            weights=weights if weighted else None,
+            earlier_weights=before if weighted else None,
+        )
+
+    def redrawn(self, count: int, *, weighted: bool = True) -> NDArray[np.float64]:
+        """(count,) thresholds, nan where none is shown."""
+        found = [self.thresholds(seed, weighted=weighted).slices[0].threshold for seed in range(count)]
+        return np.array([np.nan if each is None else each for each in found])
+
+
+SPARED = Audits(steep=(0.1, 0.9), shares=(0.2, 0.02), above=0.9, items=60_000)
+"""What is riskiest is audited least: labels as they are look safer than what is accepted."""
+EVEN = Audits(steep=(0.6, 0.6), shares=(0.1, 0.1), above=0.3, items=60_000)
+"""Audits of a tenth, and people look at much of what could be accepted: labels as they are look riskier."""
+
+
+def test_with_weights_the_risk_is_kept_where_what_is_risky_is_audited_least() -> None:
+    most = 200 * 0.05 + 3 * math.sqrt(200 * 0.05 * 0.95)
+    found = SPARED.redrawn(200)
+    assert (found > SPARED.best).sum() <= most
+    assert np.isfinite(found).mean() > 0.8 and np.nanmedian(found) > 0.65 * SPARED.best
+    plain = SPARED.redrawn(10, weighted=False)
+    assert (plain > SPARED.best).all(), "labels as they are break the promise each time"
+
+
+def test_with_weights_labels_of_much_that_people_look_at_waste_nothing() -> None:
+    found, plain = EVEN.redrawn(12), EVEN.redrawn(12, weighted=False)
+    assert (found > EVEN.best).sum() <= 2
+    assert np.median(found) > np.median(plain) + 0.05, "labels as they are count too many that are risky"
+
+
+def test_what_is_left_of_labels_with_weights_is_a_fair_sample_and_the_same_each_time() -> None:
+    first, again = (SPARED.thresholds(3) for _ in range(2))
+    assert first == again
+    (left,) = first.slices
+    assert left.examples == pytest.approx(SPARED.items / 50, rel=0.1)
+    assert left.threshold is not None
+    assert left.accepted / left.examples == pytest.approx(left.threshold, abs=0.05)
+
+
+def test_the_chance_by_score_counts_by_weight() -> None:
+    told = [SPARED.thresholds(seed) for seed in range(20)]
+    at = 0.75
+    true = (0.8 * SPARED.steep[0] + 0.2 * SPARED.steep[1]) * at**3
+    plain = [SPARED.thresholds(seed, weighted=False) for seed in range(20)]
+    assert np.mean([each.chance(at) for each in told]) == pytest.approx(true, abs=0.015)
+    assert np.mean([each.chance(at) for each in plain]) < 0.6 * true
+    lowest = [each.chance(0.0) for each in told]
+    assert min(each for each in lowest if each is not None) > 1e-4, "half a counterfeit of as many as were looked at"
+
+
+def test_equal_weights_throw_nothing_away() -> None:
+    earlier, _, before = drawn(np.random.default_rng(1), part=0.5)
+    scores, labels, brands = drawn(np.random.default_rng(2))
+    plain, even = (
+        calibrate.calibrated(
+            RISK,
+            scores=scores,
+            counterfeit=labels,
+            slices=brands,
+            earlier=earlier,
+            earlier_slices=before,
+            weights=weights,
+        )
+        for weights in (None, np.full(len(scores), 7.0))
+    )
+    assert even.slices == plain.slices
+    assert even.scores == pytest.approx(plain.scores) and even.chances == pytest.approx(plain.chances)
+
+
+@pytest.mark.parametrize("wrong", [np.array([1.0]), np.array([1.0, 0.0]), np.array([1.0, np.inf])])
+def test_weights_that_are_none_are_refused(wrong: NDArray[np.float64]) -> None:
+    two = np.array([0.1, 0.2])
+    with pytest.raises(ValueError, match="one weight an item"):
+        calibrate.calibrated(
+            RISK,
+            scores=two,
+            counterfeit=two > 1,
+            slices=[("a",)] * 2,
+            earlier=two,
+            earlier_slices=[("a",)] * 2,
+            weights=wrong,
         )

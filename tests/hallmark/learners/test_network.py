@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from hallmark.errors import DeclarationError, HallmarkError, ModelRefused
+from hallmark.learners.loop import Recipe
 from hallmark.learners.model import Examples
 from hallmark.learners.network import NetworkLearner
 from tests.hallmark.learners.networks import PHOTOS, ROWS, Weighed, photos, rows
@@ -147,9 +151,31 @@ def test_examples_that_weigh_nothing_are_not_learnt_from() -> None:
     assert np.abs(trained.predict(given.inputs[:60])).max() < 10
 
 
+def by_row(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    return functional.cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
+
+
+def test_temperature_and_early_stop_are_those_of_repeated_rows() -> None:
+    learner = dataclasses.replace(PHOTOS, loss=by_row)
+    train, held = photos(120, seed=1), photos(60, seed=2)
+    times = np.where(held.labels == 0, 9, 1)
+    twice = Examples(np.repeat(held.inputs, times, axis=0), np.repeat(held.labels, times))
+    parts = [Weighed(held.inputs, held.labels, weights=times.astype(np.float64)), twice, held]
+    told: list[list[float]] = [[], [], []]
+    for place, each in enumerate(parts):
+
+        def tell(done: int, total: int, note: str, place: int = place) -> None:
+            told[place].append(getattr(note, "value", 0.0))
+
+        trained = learner.fit(train, each, seed=5, patience=3, progress=tell)
+        told[place].append(float(trained.serving.network.temperature))
+    assert told[0] == pytest.approx(told[1], rel=1e-4)
+    assert told[0][:-1] != pytest.approx(told[2][:-1], rel=1e-2)
+
+
 def test_weights_with_a_loss_of_one_number_are_refused() -> None:
     given = photos(20, seed=1)
-    with pytest.raises(DeclarationError, match="the loss is one number"):
+    with pytest.raises(DeclarationError, match=r"the loss is one number[\s\S]*data\.weight"):
         PHOTOS.fit(Weighed(given.inputs, given.labels, weights=np.ones(20)), given, seed=1)
 
 

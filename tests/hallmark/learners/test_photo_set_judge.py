@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from domains.authentication.synthetic import stock
-from hallmark.learners.photo_set_judge import Compared, TraitJudge
+from hallmark.learners.photo_set_judge import Compared, TraitJudge, _quantile
 from synthetic import bags
 from synthetic.chance import generator
 
@@ -88,3 +88,35 @@ def test_answers_of_one_kind_leave_it_as_it_began() -> None:
     began = judge.usual.item()
     judge.fit(given, torch.zeros_like(labels))
     assert judge.usual.item() == began
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 0.95, 1.0])
+def test_a_quantile_by_weight_is_that_of_repeated_rows(level: float) -> None:
+    torch.manual_seed(1)
+    values, times = torch.randn(37, 3), torch.randint(1, 6, (37,))
+    wanted = values.repeat_interleave(times, 0).quantile(level, dim=0)
+    assert torch.allclose(_quantile(values, level, times.float()), wanted, atol=1e-6)
+    assert torch.equal(_quantile(values, level, None), values.quantile(level, dim=0))
+    one = _quantile(values[:1], level, torch.tensor([0.25]))
+    assert torch.equal(one, values[0]), "weights below 1 all together are of one row"
+
+
+def test_a_weight_is_so_many_items() -> None:
+    given, labels, _ = read(300, 6)
+    times = torch.randint(1, 4, (300,), generator=torch.Generator().manual_seed(2))
+    twice: Any = tuple(
+        tuple(part.repeat_interleave(times, 0) for part in each)
+        if isinstance(each, tuple)
+        else each.repeat_interleave(times, 0)
+        if len(each) == 300
+        else each
+        for each in given
+    )
+    answers = []
+    for learnt, told, weights in ((given, labels, times.float()), (twice, labels.repeat_interleave(times), None)):
+        judge = TraitJudge(traits=4, brands=len(bags.BRANDS), categories=len(bags.CATEGORIES))
+        judge.expected.fill_(MEAN / SPREAD)
+        judge.fit(learnt, told, weights=weights)
+        with torch.no_grad():
+            answers.append(torch.sigmoid(judge(*given)).numpy())
+    assert answers[0] == pytest.approx(answers[1], abs=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,10 @@ def test_what_cannot_be_learnt_or_read_is_refused_with_the_reason(trained: Train
     (tmp_path / "items.json").write_text('["i1"]')
     with pytest.raises(ModelRefused, match="are not a recommender"):
         LEARNER.restore(tmp_path)
+
+
+def test_weights_are_refused() -> None:
+    given = examples(members=5)
+    heavy = dataclasses.replace(given, weights=np.ones(len(given)))
+    with pytest.raises(DeclarationError, match=r"counts each row once[\s\S]*data\.weight"):
+        LEARNER.fit(heavy, given, seed=1)

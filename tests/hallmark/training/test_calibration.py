@@ -10,7 +10,7 @@ import pytest
 
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
-from hallmark.errors import DeclarationError
+from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.settings import Settings
 from hallmark.training import calibration, precision
 
@@ -53,6 +53,19 @@ def test_the_large_slice_has_a_threshold_and_the_small_one_none(declared: Domain
     assert "| Tolva | belt | NO_THRESHOLD |" in told and found.line.startswith(
         "0.01 at most, with 0.95, in 1 of 2 slices"
     )
+
+
+@pytest.mark.usefixtures("scored")
+def test_examples_that_were_drawn_by_different_chances_are_thinned(declared: Domain, tmp_path: Path) -> None:
+    (validation, _), (test, scores) = rows(600, seed=1), rows(1400, seed=2)
+    weighed = declared.model_copy(update={"data": declared.data.model_copy(update={"weight": "counts"})})
+    validation, test = validation.assign(counts=1.0), test.assign(counts=np.where(np.arange(1400) % 2, 1.0, 4.0))
+    found = calibration.calibrated(weighed, tmp_path, validation=validation, test=test, scores=scores)
+    plain = calibration.calibrated(declared, tmp_path, validation=validation, test=test, scores=scores)
+    for left, whole in zip(found.slices, plain.slices, strict=True):
+        assert left.examples == pytest.approx(whole.examples * (0.5 + 0.5 / 4), rel=0.1)
+    with pytest.raises(ContractBroken, match="counts"):
+        calibration.calibrated(weighed, tmp_path, validation=validation, test=test.assign(counts=0.0), scores=scores)
 
 
 @pytest.mark.usefixtures("scored")
