@@ -38,6 +38,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "status": "hallmark status",
         "call": "hallmark call fraud --requests 1000",
         "decision": "hallmark decision seal authentication",
+        "decide": "hallmark decide authentication --llm stand-in",
         "apply": "hallmark apply fraud",
         "settle": "hallmark settle fraud",
         "render": "hallmark render --check",
