@@ -26,7 +26,7 @@ from hallmark.features.fields import Columns, Field
 from hallmark.learners import model as models
 from hallmark.section import Frozen
 from hallmark.settings import Settings
-from hallmark.training import source
+from hallmark.training import calibration, source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +52,7 @@ _COLUMNS = (
     "judged",
     "value",
 )
+_SLICES = "decision.risk.false_authentic.slices"
 _LETTERS = 4
 """A label's name of fewer stands in other names by chance."""
 
@@ -233,6 +234,9 @@ def _columns(domain: Domain, settings: Settings) -> Iterator[Finding]:
     for key, column in named:
         if isinstance(column, str) and column not in known:
             yield _unknown(where, key, column, known, f"no column of {whose}")
+    if domain.decision is not None:
+        for column in calibration.lacking(domain.decision.risk.false_authentic, known):
+            yield _unknown(where, _SLICES, column, known, f"no column of {whose}")
 
 
 def _answers(domain: Domain, settings: Settings) -> Iterator[Finding]:
@@ -338,8 +342,11 @@ def _depends(code: Features, columns: Columns, before: dict[str, NDArray[Any]], 
 
 
 def _data(domain: Domain, settings: Settings, data: pd.DataFrame) -> Iterator[Finding]:
-    """Data that is too little to judge by (N15)."""
+    """Data that is too little to judge by (N15), or has not what the contract lets it leave out."""
     where, label = _Places(domain, settings), data[domain.data.label]
+    if domain.decision is not None:
+        for column in calibration.lacking(domain.decision.risk.false_authentic, data.columns):
+            yield _unknown(where, _SLICES, column, map(str, data.columns), "no column of these data")
     share, kind = domain.data.test, domain.task.kind
     tested = len(data) * share
     if kind in ("binary", "multiclass"):

@@ -232,6 +232,55 @@ def test_a_field_called_after_the_label_is_told(toy: Checkout) -> None:
     ]
 
 
+DECISION = """
+decision:
+  deadline: 30s
+  item: {price: number, kind: text, colour: text}
+  nodes:
+    view: {kind: model, service: toy, reads: [a, b, kind], outputs: {score: number}, timeout: 2s, fallback: expert}
+    expert: {kind: person, minutes: 6, capacity: 600, sla: 4h}
+  start: look
+  steps:
+    look:
+      ask: [view]
+      routes:
+        - {when: view.score < 0.5, to: accept}
+        - {to: expert}
+  risk: {false_authentic: {score: view.score, at_most: 0.01, slices: [kind]}}
+  fallback: {to: expert}
+"""
+
+
+@pytest.fixture
+def deciding(toy: Checkout) -> Checkout:
+    """The toy domain with a decision that fits it."""
+    path = toy.root / "domains/toy/domain.yaml"
+    path.write_text(path.read_text() + DECISION)
+    return toy
+
+
+def test_a_decision_that_fits_its_domain_is_not_spoken_of(deciding: Checkout) -> None:
+    assert [each for each in deciding.found() if each.key] == []
+
+
+def test_a_slice_of_a_risk_that_the_data_have_not_is_told_before_anything_is_trained(deciding: Checkout) -> None:
+    deciding.change("domain.yaml", "slices: [kind]}}", "slices: [kind, colour]}}")
+    (error,) = [each for each in deciding.found() if each.level == "error"]
+    assert error.key == "decision.risk.false_authentic.slices"
+    assert error.what == f"{error.key}: colour is no column of the contract in domains/toy/data.py"
+    assert error.where == f"domains/toy/domain.yaml:{deciding.line('domain.yaml', 'false_authentic')}"
+    assert "name one of" in error.fix
+
+
+def test_a_slice_that_the_contract_lets_data_leave_out_is_told_of_data_that_do(deciding: Checkout) -> None:
+    deciding.change("domain.yaml", "slices: [kind]}}", "slices: [kind, colour]}}")
+    deciding.change("data.py", '"who": pa', '"colour": pa.Column(object, required=False),\n            "who": pa')
+    rows = drawn(deciding, 20)
+    assert [each for each in deciding.found(rows.assign(colour="red")) if each.level == "error"] == []
+    (error,) = [each for each in deciding.found(rows) if each.level == "error"]
+    assert error.what == "decision.risk.false_authentic.slices: colour is no column of these data"
+
+
 def test_our_own_domains_have_no_errors() -> None:
     settings = Settings.load({"HALLMARK_ROOT": str(ROOT)})
     for name in domains.names(settings):
