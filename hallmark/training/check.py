@@ -15,15 +15,19 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from hallmark.artifacts import retriever
+from hallmark.artifacts import retriever, views
+from hallmark.artifacts.signature import Signature
+from hallmark.decision.misfits import Misfit, misfits
 from hallmark.declaration import contradictions, feature_view
 from hallmark.declaration import corpus as corpora
 from hallmark.declaration import domain as domains
+from hallmark.declaration.decision import Node
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.features.encoding import Features
-from hallmark.features.fields import Columns, Field
+from hallmark.features.fields import Columns, Field, Output
 from hallmark.learners import model as models
+from hallmark.policy import served
 from hallmark.section import Frozen
 from hallmark.settings import Settings
 from hallmark.training import calibration, source
@@ -91,7 +95,12 @@ def beside_code(
     found = [*_references(domain, settings)]
     if not all((settings.domains / domain.name / f"{part}.py").is_file() for part in ("data", "features", "model")):
         return found
-    found += [*_columns(domain, settings), *_answers(domain, settings), *_watched(domain, settings)]
+    found += [
+        *_columns(domain, settings),
+        *_answers(domain, settings),
+        *_watched(domain, settings),
+        *_asked(domain, settings),
+    ]
     if not any(each.level == "error" for each in (*told, *found)):
         found += _fields(domain, settings, data)
         if data is not None:
@@ -274,6 +283,50 @@ def _answers(domain: Domain, settings: Settings) -> Iterator[Finding]:
             if column not in watched:
                 what = "no column that observe of features.py gives"
                 yield _unknown(where, "rollout.shadow.slices", column, watched, what)
+
+
+def _asked(domain: Domain, settings: Settings) -> Iterator[Finding]:
+    """Nodes of a decision that ask this domain's model for what it will not answer, or do not send what it will demand."""
+    nodes = domain.decision.nodes.items() if domain.decision else ()
+    own = {name: node for name, node in nodes if node.service == domain.name}
+    try:
+        spec = models.spec(domain, settings)
+        if not own or spec.retriever is not None:
+            return
+        fields = domains.module(domain.name, "features", settings).FIELDS
+        signature = Signature(
+            domain=domain.name,
+            task=models.task_of(domain, spec),
+            fields=fields,
+            outputs=spec.outputs,
+            views=views.uses(domain, fields, settings),
+            references=spec.references,
+            choice=served.declared(domain),
+        )
+    except DeclarationError:  # told elsewhere
+        return
+    added: tuple[Output, ...] = ()
+    if (settings.domains / domain.name / "serving.py").is_file():
+        added = tuple(getattr(domains.module(domain.name, "serving", settings), "OUTPUTS", ()))
+    where = _Places(domain, settings)
+    for name, node in own.items():
+        for each in misfits(node, signature, added=added):
+            yield _misfit(where, f"decision.nodes.{name}.{each.key}", each, node)
+
+
+def _misfit(where: _Places, key: str, found: Misfit, node: Node) -> Finding:
+    if found.fault == "unknown":
+        what = (
+            "no field that callers send" if found.key == "reads" else "no output of SPEC in model.py, or of serving.py"
+        )
+        return _unknown(where, key, found.name, found.expected, what)
+    if found.fault == "lacking":
+        what = f"{found.name} is missing, and the model refuses requests without it"
+        fix = f"add {found.name}, or declare the field with optional=True"
+    else:
+        what = f"{found.name} is a {node.outputs[found.name]} here, and no answer of the model is read so"
+        fix = f"write {' or '.join(found.expected)}"
+    return Finding(level="error", what=f"{key}: {what}", where=where(key), fix=fix, key=key)
 
 
 def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> Iterator[Finding]:

@@ -281,6 +281,65 @@ def test_a_slice_that_the_contract_lets_data_leave_out_is_told_of_data_that_do(d
     assert error.what == "decision.risk.false_authentic.slices: colour is no column of these data"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "key", "said", "fix"),
+    [
+        (
+            "outputs: {score: number}",
+            "outputs: {score: number, scores: number}",
+            "outputs",
+            "scores is no output of SPEC in model.py, or of serving.py",
+            "did you mean score?",
+        ),
+        ("reads: [a, b, kind]", "reads: [a, b, kinds]", "reads", "kinds is no field that callers send", "mean kind?"),
+        (
+            "reads: [a, b, kind]",
+            "reads: [a, kind]",
+            "reads",
+            "b is missing, and the model refuses",
+            "add b, or declare",
+        ),
+        (
+            "score: number}, timeout",
+            "score: number, seen: text}, timeout",
+            "outputs",
+            "seen is a text here, and no answer of the model is read so",
+            "write seen: number",
+        ),
+        (
+            "score: number}, timeout",
+            "score: number, vector: number}, timeout",
+            "outputs",
+            "vector is a number here",
+            "write another output: this one has several values",
+        ),
+    ],
+)
+def test_a_node_that_does_not_fit_the_domains_own_model_is_told_before_a_training(
+    deciding: Checkout, old: str, new: str, key: str, said: str, fix: str
+) -> None:
+    more = 'Output(name="seen", datatype="FP32"), Output(name="vector", datatype="FP32", shape=(3,)),)'
+    deciding.change("model.py", "maximum=1),)", f"maximum=1), {more}").change("domain.yaml", old, new)
+    key = f"decision.nodes.view.{key}"
+    errors = [each for each in deciding.found() if each.level == "error"]
+    named = [each for each in errors if said in each.what and fix in each.fix]
+    assert [(each.key, each.where) for each in named] == [
+        (key, f"domains/toy/domain.yaml:{deciding.line('domain.yaml', 'view')}")
+    ]
+    assert {each.key for each in errors} == {key}
+
+
+def test_an_output_that_serving_adds_may_be_read(deciding: Checkout) -> None:
+    deciding.change("domain.yaml", "outputs: {score: number}", "outputs: {score: number, label: text}")
+    assert [each.key for each in deciding.found() if each.level == "error"] == ["decision.nodes.view.outputs"]
+    (deciding.root / "domains/toy/serving.py").write_text(
+        "from hallmark.features.fields import Output\n\n"
+        'OUTPUTS = (Output(name="label", datatype="BYTES"),)\n\n\n'
+        'def answer(outputs):\n    return {"label": ["a"] * len(outputs["score"])}\n'
+    )
+    assert [each for each in deciding.found() if each.level == "error"] == []
+
+
 def test_our_own_domains_have_no_errors() -> None:
     settings = Settings.load({"HALLMARK_ROOT": str(ROOT)})
     for name in domains.names(settings):
