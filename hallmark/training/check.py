@@ -309,6 +309,12 @@ def _asked(domain: Domain, settings: Settings) -> Iterator[Finding]:
     if (settings.domains / domain.name / "serving.py").is_file():
         added = tuple(getattr(domains.module(domain.name, "serving", settings), "OUTPUTS", ()))
     where = _Places(domain, settings)
+    score = domain.decision.risk.false_authentic.score if domain.decision else ""
+    asked, _, output = score.partition(".")
+    first, key = spec.outputs[0].name, "decision.risk.false_authentic.score"
+    if asked in own and output != first and output in {each.name for each in (*signature.answered, *added)}:
+        what = f"{key}: {score} is not the first output of SPEC in model.py, and thresholds are made of that one"
+        yield Finding(level="error", what=what, where=where(key), fix=f"write {asked}.{first}", key=key)
     for name, node in own.items():
         for each in misfits(node, signature, added=added):
             yield _misfit(where, f"decision.nodes.{name}.{each.key}", each, node)

@@ -329,6 +329,15 @@ def test_a_node_that_does_not_fit_the_domains_own_model_is_told_before_a_trainin
     assert {each.key for each in errors} == {key}
 
 
+def test_a_risk_by_another_output_than_thresholds_are_made_of_is_told(deciding: Checkout) -> None:
+    deciding.change("model.py", "maximum=1),)", 'maximum=1), Output(name="doubt", datatype="FP32"),)')
+    deciding.change("domain.yaml", "outputs: {score: number}", "outputs: {score: number, doubt: number}")
+    deciding.change("domain.yaml", "false_authentic: {score: view.score", "false_authentic: {score: view.doubt")
+    (error,) = [each for each in deciding.found() if each.level == "error"]
+    assert error.key == "decision.risk.false_authentic.score"
+    assert "view.doubt is not the first output of SPEC" in error.what and error.fix == "write view.score"
+
+
 def test_an_output_that_serving_adds_may_be_read(deciding: Checkout) -> None:
     deciding.change("domain.yaml", "outputs: {score: number}", "outputs: {score: number, label: text}")
     assert [each.key for each in deciding.found() if each.level == "error"] == ["decision.nodes.view.outputs"]
