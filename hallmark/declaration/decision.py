@@ -54,7 +54,7 @@ class Node(Section):
         default=None, description="Of a reviewer: the folder of prompts/ that its model is asked by."
     )
     minutes: float = Field(default=5.0, gt=0, description="Of a person: minutes that one item takes.")
-    capacity: float | None = Field(default=None, ge=0, description="Of a person: minutes of all experts in a day.")
+    capacity: float | None = Field(default=None, gt=0, description="Of a person: minutes of all experts in a day.")
     sla: Duration = Field(default=timedelta(days=1), description="Of a person: the verdict is promised within this.")
     wrong: Share = Field(default=0.0, lt=0.5, description="Of a person: share of verdicts that are mistaken.")
 
@@ -76,6 +76,8 @@ class Node(Section):
             )
         if self.timeout <= timedelta(0):
             raise ValueError("timeout is 0s, so that no answer comes in time: write more")
+        if self.sla <= timedelta(0):
+            raise ValueError("sla is 0s, so that every verdict comes too late: write more")
         return self
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hallmark.artifacts import retriever, views
 from hallmark.artifacts.signature import Signature
+from hallmark.decision import calibrate
 from hallmark.decision.misfits import Misfit, misfits
 from hallmark.declaration import contradictions, feature_view
 from hallmark.declaration import corpus as corpora
@@ -406,6 +407,7 @@ def _data(domain: Domain, settings: Settings, data: pd.DataFrame) -> Iterator[Fi
     if domain.decision is not None:
         for column in calibration.lacking(domain.decision.risk.false_authentic, data.columns):
             yield _unknown(where, _SLICES, column, map(str, data.columns), "no column of these data")
+        yield from _shown(domain, where, data)
     share, kind = domain.data.test, domain.task.kind
     tested = len(data) * share
     if kind in ("binary", "multiclass"):
@@ -431,6 +433,25 @@ def _data(domain: Domain, settings: Settings, data: pd.DataFrame) -> Iterator[Fi
                 key="gate.floor",
                 fix=f"bring about {math.ceil(len(data) * (half / WIDE) ** 2):,} rows, or expect refusals and luck",
             )
+
+
+def _shown(domain: Domain, where: _Places, data: pd.DataFrame) -> Iterator[Finding]:
+    """A risk that no slice of the decision has the rows to show, so that each item would go to a person."""
+    risk = domain.decision.risk.false_authentic if domain.decision else None
+    if risk is None or calibration.lacking(risk, data.columns):
+        return
+    largest = int(data[list(risk.slices)].value_counts().max()) if risk.slices else len(data)
+    wanted, tested = calibrate.needed(risk), largest * domain.data.test
+    if tested < wanted:
+        key = "decision.risk.false_authentic.at_most"
+        whose = f"the largest slice of {', '.join(risk.slices)}" if risk.slices else "the data"
+        yield Finding(
+            level="warning",
+            what=f"{key}: {risk.at_most:g} takes {wanted:,} accepted items of a slice to show, and the test part will hold about {tested:,.0f} of {whose}: nothing is accepted without a person",
+            where=where(key),
+            key=key,
+            fix=f"bring {math.ceil(wanted / domain.data.test):,} rows of a slice, name fewer slices, or allow more risk",
+        )
 
 
 def facts(domain: Domain, data: pd.DataFrame) -> dict[str, Any]:

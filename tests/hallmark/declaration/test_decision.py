@@ -64,6 +64,8 @@ def test_it_is_read_and_written_alike() -> None:
         (setting("bags", "nodes", "expert", "service"), "nodes.expert", "service is no key of a node of kind person", "take"),
         (setting(["photos", "reviewer.verdict"], "nodes", "view", "reads"), "nodes.view.reads", "nobody has answered", "read what"),
         (setting("0s", "nodes", "view", "timeout"), "nodes.view", "no answer comes in time", "write more"),
+        (setting("0s", "nodes", "expert", "sla"), "nodes.expert", "every verdict comes too late", "write more"),
+        (setting(0, "nodes", "expert", "capacity"), "nodes.expert.capacity", "greater than 0", ""),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

@@ -349,6 +349,17 @@ def test_an_output_that_serving_adds_may_be_read(deciding: Checkout) -> None:
     assert [each for each in deciding.found() if each.level == "error"] == []
 
 
+def test_a_risk_that_no_slice_has_the_rows_to_show_is_told(deciding: Checkout) -> None:
+    rows = drawn(deciding, 20)
+    (found,) = [each for each in deciding.found(rows) if each.key]
+    assert (found.level, found.key) == ("warning", "decision.risk.false_authentic.at_most")
+    largest = rows.kind.value_counts().max() / 5
+    assert "0.01 takes 437 accepted items of a slice to show" in found.what
+    assert f"about {largest:.0f} of the largest slice of kind" in found.what and "bring 2,185 rows" in found.fix
+    deciding.change("domain.yaml", "at_most: 0.01", "at_most: 0.03")
+    assert [each for each in deciding.found(rows) if each.key] == []
+
+
 def test_our_own_domains_have_no_errors() -> None:
     settings = Settings.load({"HALLMARK_ROOT": str(ROOT)})
     for name in domains.names(settings):
