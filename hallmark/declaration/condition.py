@@ -42,6 +42,14 @@ class Wrong(ValueError):
     """A text that is no condition, or means nothing here; it says what was expected, and ends with what it got or with the fix."""
 
 
+class Unowned(Wrong):
+    """A name without whose it is."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"expected {_GRAMMAR}; got {name}")
+        self.name = name
+
+
 @dataclass(frozen=True)
 class Literally:
     """A value that stands in the text; a tuple for a list."""
@@ -88,6 +96,19 @@ def parsed(text: str) -> Condition:
     if len(text) > LONGEST:
         raise Wrong(f"expected at most {LONGEST} characters; got {len(text)}")
     return _Reader(text).whole()
+
+
+def checked(text: str, kinds: Mapping[str, Kind]) -> Condition:
+    """The condition that a text is among these values (by `node.output`), or `Wrong`."""
+    try:
+        found = parsed(text)
+    except Unowned as error:
+        meant = [each for each in kinds if each.partition(".")[2] == error.name]
+        if not meant:
+            raise
+        raise Wrong(f"expected item.field or node.output; got {error.name} (write {' or '.join(meant)})") from None
+    check(found, kinds)
+    return found
 
 
 def names(condition: Condition) -> frozenset[Named]:
@@ -273,6 +294,8 @@ class _Reader:
         owner, dot, name = text.partition(".")
         if kind == "name" and dot:
             return Named(owner, name)
+        if kind == "name" and text not in _WORDS:
+            raise Unowned(text)
         self._at -= 1
         raise self._wrong()
 

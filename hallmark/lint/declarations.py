@@ -71,9 +71,15 @@ def declaration_of(document: Document) -> Declaration | None:
 
 
 def _problems(item: Mapping[str, Any]) -> list[tuple[Keys, str]]:
+    section = "".join(f"{part}." for part in item["loc"])  # what contradicts begins with the key below it
     if found := contradictions_in(item):
-        return [(tuple(key.split(".")), text) for key, text in found]
-    return [(tuple(item["loc"]), item["msg"])]
+        return [(keys_of(key), told.removeprefix(f"{key.removeprefix(section)}: ")) for key, told in found]
+    return [(tuple(item["loc"]), item["msg"].removeprefix("Value error, "))]
+
+
+def keys_of(key: str) -> Keys:
+    """A key's path."""
+    return tuple(int(each) if each.isdigit() else each for each in key.split(".") if each)
 
 
 def comparisons_in(declaration: Declaration) -> Iterator[tuple[Keys, Beside]]:

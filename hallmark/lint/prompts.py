@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hallmark.declaration.condition import Beside
-from hallmark.lint.declarations import Declaration, comparisons_in
+from hallmark.lint.declarations import Declaration, comparisons_in, keys_of
 from hallmark.lint.objects import LintContext
 from hallmark.lint.reading import listing, mapping, text
 from hallmark.lint.rules import RuleMatch, rule
@@ -44,12 +44,8 @@ class PromptFile:
 
 def _problems(item: Mapping[str, Any]) -> list[tuple[Keys, str]]:
     if found := contradictions_in(item):
-        return [(_keys(key), told) for key, told in found]
+        return [(keys_of(key), told) for key, told in found]
     return [(tuple(item["loc"]), item["msg"].removeprefix("Value error, "))]
-
-
-def _keys(key: str) -> Keys:
-    return tuple(int(each) if each.isdigit() else each for each in key.split("."))
 
 
 def prompt_of(document: Document) -> PromptFile | None:

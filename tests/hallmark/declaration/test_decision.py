@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import create_model
 
 from hallmark.declaration import decision_paths
 from hallmark.declaration.decision import Decision, available
@@ -52,6 +53,9 @@ def test_it_is_read_and_written_alike() -> None:
         (setting("ask", "fallback", "to"), "fallback.to", "is ask", "name a node of kind person"),
         (setting("view", "steps", "look", "routes", 2, "to"), "steps.look.routes.2.to", "no such thing", "name one of"),
         (setting("view.counterfiet > 1", "steps", "look", "routes", 1, "when"), "routes.1.when", "view.counterfiet", "mend"),
+        (setting("price > 10", "steps", "look", "routes", 1, "when"), "routes.1.when", "got price (write item.price)", "mend"),
+        (setting("10 < counterfeit", "steps", "look", "routes", 1, "when"), "routes.1.when", "(write view.counterfeit)", "mend"),
+        (setting("prize > 10", "steps", "look", "routes", 1, "when"), "routes.1.when", "got prize", "mend"),
         (setting('reviewer.verdict == "x"', "steps", "look", "routes", 1, "when"), "routes.1.when", "reviewer.verdict", "mend"),
         (setting(["view", "expert"], "steps", "look", "ask"), "steps.look.ask", "expert is no service", "name some of view"),
         (setting(["view", "view"], "steps", "look", "ask"), "steps.look.ask", "asked twice", "once"),
@@ -76,6 +80,14 @@ def test_what_cannot_be_is_refused_with_its_key_and_the_fix(
         validated(Decision, changed(change), "domain.yaml")
     text = str(caught.value)
     assert key in text and said in text and fix in text and "got:" in text and "expected:" in text
+
+
+def test_a_key_is_told_once() -> None:
+    raw = {"decision": changed(setting(["photos", "reviewer.verdict"], "nodes", "view", "reads"))}
+    with pytest.raises(DeclarationError) as caught:
+        validated(create_model("Deciding", decision=(Decision, ...)), raw, "domain.yaml")
+    assert caught.value.message == "domain.yaml: decision.nodes.view.reads"
+    assert caught.value.got == "nobody has answered reviewer.verdict whenever step look comes"
 
 
 def test_a_graph_that_comes_back_to_itself_is_told_and_not_followed() -> None:
