@@ -162,7 +162,11 @@ def _explain(shown: str, item: Any, model: type[BaseModel]) -> list[tuple[str, s
     key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
     kind, given = item["type"], item["input"]
     if contradictory := contradictions_in(item):
-        return [(f"{shown}: {key}", _TOGETHER, *_parted(text.removeprefix(f"{key}: "))) for key, text in contradictory]
+        section = "".join(f"{part}." for part in item["loc"])  # texts begin with the key below it
+        return [
+            (f"{shown}: {each}", _TOGETHER, *_parted(text.removeprefix(f"{each.removeprefix(section)}: ")))
+            for each, text in contradictory
+        ]
     if kind == "extra_forbidden":
         known, wrong = _keys(model, item["loc"][:-1]), str(item["loc"][-1])
         near = get_close_matches(wrong, known, 1)

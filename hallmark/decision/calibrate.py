@@ -45,6 +45,11 @@ def fewest(at_most: float, error: float) -> int:
     return math.ceil(math.log(error) / math.log1p(-at_most))
 
 
+def needed(risk: Risk) -> int:
+    """Accepted items of a slice with which this risk can be shown at all."""
+    return fewest(risk.at_most, _error(risk))
+
+
 def highest(scores: Floats, counterfeit: NDArray[np.bool_], grid: Floats, risk: Risk, *, shares: Floats) -> int | None:
     """Place in `grid` (rising) of the highest threshold that is shown to keep the risk; None where none is.
 
@@ -53,9 +58,8 @@ def highest(scores: Floats, counterfeit: NDArray[np.bool_], grid: Floats, risk: 
     order = np.argsort(scores, kind="stable")
     accepted = np.searchsorted(scores[order], grid, side="right")
     counted = np.concatenate(([0], np.cumsum(counterfeit[order])))[accepted]
-    error = (1 - risk.confidence) / _STARTS
-    kept = p_values(accepted, counted, risk.at_most) <= error
-    wanted, most = fewest(risk.at_most, error), len(scores) * float(shares[-1])
+    kept = p_values(accepted, counted, risk.at_most) <= _error(risk)
+    wanted, most = needed(risk), len(scores) * float(shares[-1])
     if most < wanted:
         return None
     best = None
@@ -158,6 +162,11 @@ def rising(scores: Floats, counterfeit: NDArray[np.bool_], weights: Floats | Non
             last = pools.pop()
             pools[-1] = [one + other for one, other in zip(pools[-1], last, strict=True)]
     return np.array([total / weight for weight, total, *_ in pools]), np.array([_share(each) for each in pools])
+
+
+def _error(risk: Risk) -> float:
+    """The error of one of the starts, which share that of the whole."""
+    return (1 - risk.confidence) / _STARTS
 
 
 def _share(pool: list[float]) -> float:

@@ -12,10 +12,10 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal["number", "text", "truth", "texts"]
 """Kinds of values; texts is a list, which a condition asks only whether it holds one."""
@@ -33,12 +33,21 @@ _COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 _ORDERED = ("<", "<=", ">", ">=")
+_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _WORDS = ("and", "or", "not", "in", "true", "false")
 _GRAMMAR = 'comparisons (< <= > >= == !=, in) of node.output, item.field, numbers, "texts", true and false, with and, or, not and parentheses'
 
 
 class Wrong(ValueError):
     """A text that is no condition, or means nothing here; it says what was expected, and ends with what it got or with the fix."""
+
+
+class Unowned(Wrong):
+    """A name without whose it is."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"expected {_GRAMMAR}; got {name}")
+        self.name = name
 
 
 @dataclass(frozen=True)
@@ -89,12 +98,57 @@ def parsed(text: str) -> Condition:
     return _Reader(text).whole()
 
 
+def checked(text: str, kinds: Mapping[str, Kind]) -> Condition:
+    """The condition that a text is among these values (by `node.output`), or `Wrong`."""
+    try:
+        found = parsed(text)
+    except Unowned as error:
+        meant = [each for each in kinds if each.partition(".")[2] == error.name]
+        if not meant:
+            raise
+        raise Wrong(f"expected item.field or node.output; got {error.name} (write {' or '.join(meant)})") from None
+    check(found, kinds)
+    return found
+
+
 def names(condition: Condition) -> frozenset[Named]:
     """Every value that the condition reads."""
     if isinstance(condition, Joined):
         return frozenset().union(*map(names, condition.parts))
     sides = (condition.left, condition.right) if isinstance(condition, Compared) else (condition,)
     return frozenset(each for each in sides if isinstance(each, Named))
+
+
+class Beside(NamedTuple):
+    """A comparison of a named value with values in the text, the name on the left; `in` for a list on either side."""
+
+    sign: str
+    named: Named
+    values: tuple[float | str | bool, ...]
+    shown: str
+
+
+def comparisons(condition: Condition) -> Iterator[Beside]:
+    """Every comparison of a named value with what stands in the text."""
+    if isinstance(condition, Joined):
+        for part in condition.parts:
+            yield from comparisons(part)
+    elif isinstance(condition, Compared):
+        sign, left, right = condition.sign, condition.left, condition.right
+        shown = f"{_shown(left)} {sign} {_shown(right)}"
+        if isinstance(left, Literally) and isinstance(right, Named):
+            sign, left, right = _TURNED.get(sign, sign), right, left
+        if isinstance(left, Named) and isinstance(right, Literally):
+            yield Beside(sign, left, right.value if isinstance(right.value, tuple) else (right.value,), shown)
+
+
+def certain(found: Beside, low: float, high: float) -> bool | None:
+    """Whether a comparison with numbers holds of every number from `low` to `high`, or of none; None where it depends on the number."""
+    if found.sign in _ORDERED:
+        ends = [bool(_COMPARED[found.sign](end, found.values[0])) for end in (low, high)]
+        return ends[0] if ends[0] == ends[1] else None
+    within = any(low <= float(each) <= high for each in found.values)
+    return None if within else found.sign == "!="
 
 
 def check(condition: Condition, kinds: Mapping[str, Kind]) -> None:
@@ -240,6 +294,8 @@ class _Reader:
         owner, dot, name = text.partition(".")
         if kind == "name" and dot:
             return Named(owner, name)
+        if kind == "name" and text not in _WORDS:
+            raise Unowned(text)
         self._at -= 1
         raise self._wrong()
 

@@ -244,7 +244,7 @@ class Decision(Section):
             for at, route in enumerate(step.routes):
                 if route.when is not None:
                     try:
-                        condition.check(condition.parsed(route.when), seen)
+                        condition.checked(route.when, seen)
                     except condition.Wrong as error:
                         told = str(error).replace("; got ", ", got ")
                         yield f"steps.{name}.routes.{at}.when: {told}: mend the condition"

@@ -10,8 +10,8 @@ from hallmark.declaration import accepted_scores
 from hallmark.declaration.decision import Decision, available
 from hallmark.section import spelled
 
-Fault = Literal["endless", "unreachable", "unsafe", "unproven", "unwatched", "late", "uncounted"]
-SERVED: frozenset[Fault] = frozenset({"unproven", "unwatched"})
+Fault = Literal["endless", "unreachable", "unsafe", "unproven", "unwatched", "late", "uncounted", "idle"]
+SERVED: frozenset[Fault] = frozenset({"unproven", "unwatched", "idle"})
 """Faults with which a unit that was sealed before lint knew of them is served all the same; none is sealed with one."""
 MARGIN = timedelta(milliseconds=100)
 """Part of a deadline that is left for what the service itself does: reading, routing, writing the record."""
@@ -148,9 +148,13 @@ def _late(decision: Decision) -> Iterator[PathFault]:
 
 def _uncounted(decision: Decision) -> Iterator[PathFault]:
     for name in decision.persons:
-        if decision.nodes[name].capacity is None:
-            yield PathFault(
-                "uncounted",
-                ("nodes", name),
-                f"nodes.{name} has no capacity: nobody knows how many minutes there are in a day",
-            )
+        person = decision.nodes[name]
+        if person.capacity is None:
+            said = f"nodes.{name} has no capacity: nobody knows how many minutes there are in a day"
+            yield PathFault("uncounted", ("nodes", name), said)
+        elif not person.capacity:
+            said = f"capacity of {name} is 0, so that no item is ever given to a person who is not the last resort"
+            yield PathFault("idle", ("nodes", name, "capacity"), said)
+        if person.sla <= timedelta():
+            said = f"sla of {name} is 0s, so that every verdict comes too late"
+            yield PathFault("idle", ("nodes", name, "sla"), said)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hallmark.declaration import decision_paths
+from hallmark.declaration import condition, decision_paths
 from hallmark.declaration.decision import Decision
-from hallmark.lint.declarations import Declaration
+from hallmark.lint.declarations import Declaration, comparisons_in
 from hallmark.lint.objects import LintContext
+from hallmark.lint.prompts import asked_of_reviewers
+from hallmark.lint.reading import text
 from hallmark.lint.rules import RuleMatch, Severity, rule
 
 _LINK = "https://sre.google/sre-book/addressing-cascading-failures/"
@@ -102,15 +104,16 @@ def late(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
 
 @rule(
     "HM761",
-    "A person without a capacity",
+    "A person without minutes or time",
     on=Declaration,
     reason="nobody can tell which items are worth the minutes that there are: the queue grows, and a late verdict is worth less",
-    fix="write capacity: minutes of all experts in a day",
+    fix="write capacity, minutes of all experts in a day, and sla, each above 0",
     link=_LINK,
 )
 def uncounted(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """hallmark/declaration/decision_paths.py."""
     yield from _found(declaration, "uncounted")
+    yield from _found(declaration, "idle")
 
 
 @rule(
@@ -154,3 +157,28 @@ def unserved(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch
             yield declaration.hit(
                 f"{said}: items go to {decision.fallback_of(name)}", "decision", "nodes", name, "service"
             )
+
+
+@rule(
+    "HM770",
+    "A comparison that is so of every item, or of none",
+    on=Declaration,
+    severity=Severity.warning,
+    reason="the number is beyond what the output can be: the route is always taken, or never, whatever is answered",
+    fix="write a number within what is told, or take the comparison away",
+    link=_LINK,
+)
+def certain(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """The risk's score is a chance, from 0 to 1; a number of a reviewer is what its prompt's schema bounds."""
+    score, own = text(declaration.data, "decision", "risk", "false_authentic", "score"), declaration.name
+    asked = text(declaration.data, "decision", "nodes", score.partition(".")[0], "service")
+    bounded = [(keys, each, 0.0, 1.0) for keys, each in comparisons_in(declaration) if each.named.shown == score]
+    found = bounded if asked == own else []
+    for keys, each, answer in asked_of_reviewers(declaration, world):
+        if answer.minimum is not None and answer.maximum is not None:
+            found.append((keys, each, answer.minimum, answer.maximum))
+    for keys, each, low, high in found:
+        numbers = all(isinstance(value, float) for value in each.values)
+        if numbers and (holds := condition.certain(each, low, high)) is not None:
+            always = "always" if holds else "never"
+            yield declaration.hit(f"{each.shown} {always} holds: {each.named.shown} is from {low:g} to {high:g}", *keys)

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hallmark.declaration import timeouts
+from hallmark.declaration import condition, timeouts
+from hallmark.declaration.condition import Beside
 from hallmark.declaration.serving import Serving
 from hallmark.lint.cluster import revision_limit
 from hallmark.lint.environments import adapters
@@ -70,9 +71,27 @@ def declaration_of(document: Document) -> Declaration | None:
 
 
 def _problems(item: Mapping[str, Any]) -> list[tuple[Keys, str]]:
+    section = "".join(f"{part}." for part in item["loc"])  # what contradicts begins with the key below it
     if found := contradictions_in(item):
-        return [(tuple(key.split(".")), text) for key, text in found]
-    return [(tuple(item["loc"]), item["msg"])]
+        return [(keys_of(key), told.removeprefix(f"{key.removeprefix(section)}: ")) for key, told in found]
+    return [(tuple(item["loc"]), item["msg"].removeprefix("Value error, "))]
+
+
+def keys_of(key: str) -> Keys:
+    """A key's path."""
+    return tuple(int(each) if each.isdigit() else each for each in key.split(".") if each)
+
+
+def comparisons_in(declaration: Declaration) -> Iterator[tuple[Keys, Beside]]:
+    """Every comparison with a value in the conditions of a decision, by the key of its condition; what is no condition is HM701."""
+    for name, step in mapping(declaration.data, "decision", "steps").items():
+        for at, route in enumerate(listing(step, "routes")):
+            try:
+                found = condition.parsed(text(route, "when"))
+            except condition.Wrong:
+                continue
+            for each in condition.comparisons(found):
+                yield ("decision", "steps", name, "routes", at, "when"), each
 
 
 def _fields(declaration: Declaration) -> int:

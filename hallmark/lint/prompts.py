@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
 
-from hallmark.lint.declarations import Declaration
+from hallmark.declaration.condition import Beside
+from hallmark.lint.declarations import Declaration, comparisons_in, keys_of
 from hallmark.lint.objects import LintContext
 from hallmark.lint.reading import listing, mapping, text
 from hallmark.lint.rules import RuleMatch, rule
 from hallmark.lint.source import Document, Keys
+from hallmark.prompts.answer import Property
 from hallmark.prompts.prompt import FILE, Prompt
 from hallmark.section import contradictions_in, duration
 
@@ -40,12 +44,8 @@ class PromptFile:
 
 def _problems(item: Mapping[str, Any]) -> list[tuple[Keys, str]]:
     if found := contradictions_in(item):
-        return [(_keys(key), told) for key, told in found]
+        return [(keys_of(key), told) for key, told in found]
     return [(tuple(item["loc"]), item["msg"].removeprefix("Value error, "))]
-
-
-def _keys(key: str) -> Keys:
-    return tuple(int(each) if each.isdigit() else each for each in key.split("."))
 
 
 def prompt_of(document: Document) -> PromptFile | None:
@@ -149,3 +149,32 @@ def unfit(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
         for key, value in (("served_name", prompt.model.name), ("model", prompt.model.uri)):
             if reviewer and reviewer.get(key) != value:
                 yield declaration.hit(f"{prompt.name} is written for {value}", "reviewer", key)
+
+
+def asked_of_reviewers(declaration: Declaration, world: LintContext) -> Iterator[tuple[Keys, Beside, Property]]:
+    """Each comparison with a reviewer's output, by the key of its condition, and what its prompt's schema says of that output."""
+    prompts = {name: world.prompts.get(text(node, "prompt")) for name, node in _reviewers(declaration)}
+    for keys, each in comparisons_in(declaration):
+        prompt = prompts.get(each.named.owner)
+        if prompt is not None and (found := prompt.outputs.get(each.named.name)) is not None:
+            yield keys, each, found
+
+
+@rule(
+    "HM769",
+    "A condition on a word that no answer has",
+    on=Declaration,
+    reason="a server holds the reviewer to the words of its schema: the condition never holds, or with != always, and nothing says so",
+    fix="write a word of the prompt's schema, or add this one to its enum",
+    link=_SCHEMA,
+)
+def unanswerable(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """decision.steps against answer.schema of prompt.yaml."""
+    for keys, each, found in asked_of_reviewers(declaration, world):
+        words = found.enum or (found.items.enum if found.items else None)
+        for value in each.values if words else ():
+            if isinstance(value, str) and words and value not in words:
+                said = f"{each.named.shown} is never {json.dumps(value)}: it is one of {', '.join(words)}"
+                close = get_close_matches(value, words, 1)
+                match = declaration.hit(said, *keys)
+                yield match.mended(f"did you mean {json.dumps(close[0])}?") if close else match

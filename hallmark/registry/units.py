@@ -13,6 +13,7 @@ from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.signature import Signature
 from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import unit
+from hallmark.decision.misfits import misfits
 from hallmark.decision.record import Part
 from hallmark.decision.unit import Unit
 from hallmark.declaration import folders
@@ -169,19 +170,17 @@ def _thresholds(domain: Domain, found: ServableVersion, folder: Path) -> Thresho
 
 def _fits(name: str, node: Node, signature: Signature, found: ServableVersion, *, serving: bool) -> None:
     """Refuse a node that the version would refuse each request of, or that asks for what it does not answer."""
-    takes = {each.name: each for each in signature.sent}
-    lacking = [each for each, field in takes.items() if not field.optional and each not in node.reads]
-    more = [each for each in node.reads if each not in takes]
-    answers = [each.name for each in signature.answered]
-    unknown = [each for each in node.outputs if each not in answers and not serving]
-    for key, wrong, expected in (("reads", [*lacking, *more], takes), ("outputs", unknown, answers)):
-        if wrong:
-            raise ModelRefused(
-                f"version {found.version} of {found.domain} does not fit decision.nodes.{name}.{key}",
-                expected=", ".join(expected),
-                got=", ".join(getattr(node, key)),
-                fix=f"write {key} as the version has it, or train a version that has {', '.join(wrong)}",
-            )
+    wrong = list(misfits(node, signature, added=None if serving else ()))
+    if not wrong:
+        return
+    key, first, fault, expected = wrong[0]
+    alike = [each.name for each in wrong if (each.key, each.expected) == (key, expected)]
+    raise ModelRefused(
+        f"version {found.version} of {found.domain} does not fit decision.nodes.{name}.{key}",
+        expected=", ".join(expected),
+        got=f"{first}: {node.outputs[first]}" if fault == "kind" else ", ".join(getattr(node, key)),
+        fix=f"write {key} as the version has it, or train a version that has {', '.join(alike)}",
+    )
 
 
 def _parts(

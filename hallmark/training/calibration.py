@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from hallmark.tasks import targets
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hallmark.declaration.decision import Risk
     from hallmark.declaration.domain import Domain
 
 
@@ -47,14 +49,13 @@ def calibrated(
             got=f"{risk.score} of {node.service}, in a {domain.task.kind} task",
             fix="name the node that asks the domain's own model",
         )
-    for name in risk.slices:
-        if name not in test.columns:
-            raise DeclarationError(
-                f"risk.false_authentic.slices names {name}, and the examples have no such column",
-                expected=", ".join(map(str, test.columns)),
-                got=name,
-                fix="name columns of the examples, or have data.py give this one",
-            )
+    for name in lacking(risk, test.columns):
+        raise DeclarationError(
+            f"risk.false_authentic.slices names {name}, and the examples have no such column",
+            expected=", ".join(map(str, test.columns)),
+            got=name,
+            fix="name columns of the examples, or have data.py give this one",
+        )
     earlier = precisions.predict(domain.name, trained, examples(domain.name, validation).given)
     return calibrate.calibrated(
         risk,
@@ -66,6 +67,11 @@ def calibrated(
         weights=targets.weights(test, domain.data.target_columns),
         earlier_weights=targets.weights(validation, domain.data.target_columns),
     )
+
+
+def lacking(risk: Risk, columns: Collection[str]) -> list[str]:
+    """Fields of the risk's slices that examples with these columns have not, so that nothing of them can be calibrated."""
+    return [name for name in risk.slices if name not in columns]
 
 
 def markdown(found: Thresholds) -> str:

@@ -15,18 +15,23 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from hallmark.artifacts import retriever
+from hallmark.artifacts import retriever, views
+from hallmark.artifacts.signature import Signature
+from hallmark.decision import calibrate
+from hallmark.decision.misfits import Misfit, misfits
 from hallmark.declaration import contradictions, feature_view
 from hallmark.declaration import corpus as corpora
 from hallmark.declaration import domain as domains
+from hallmark.declaration.decision import Node
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.features.encoding import Features
-from hallmark.features.fields import Columns, Field
+from hallmark.features.fields import Columns, Field, Output
 from hallmark.learners import model as models
+from hallmark.policy import served
 from hallmark.section import Frozen
 from hallmark.settings import Settings
-from hallmark.training import source
+from hallmark.training import calibration, source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +57,7 @@ _COLUMNS = (
     "judged",
     "value",
 )
+_SLICES = "decision.risk.false_authentic.slices"
 _LETTERS = 4
 """A label's name of fewer stands in other names by chance."""
 
@@ -90,7 +96,12 @@ def beside_code(
     found = [*_references(domain, settings)]
     if not all((settings.domains / domain.name / f"{part}.py").is_file() for part in ("data", "features", "model")):
         return found
-    found += [*_columns(domain, settings), *_answers(domain, settings), *_watched(domain, settings)]
+    found += [
+        *_columns(domain, settings),
+        *_answers(domain, settings),
+        *_watched(domain, settings),
+        *_asked(domain, settings),
+    ]
     if not any(each.level == "error" for each in (*told, *found)):
         found += _fields(domain, settings, data)
         if data is not None:
@@ -233,6 +244,9 @@ def _columns(domain: Domain, settings: Settings) -> Iterator[Finding]:
     for key, column in named:
         if isinstance(column, str) and column not in known:
             yield _unknown(where, key, column, known, f"no column of {whose}")
+    if domain.decision is not None:
+        for column in calibration.lacking(domain.decision.risk.false_authentic, known):
+            yield _unknown(where, _SLICES, column, known, f"no column of {whose}")
 
 
 def _answers(domain: Domain, settings: Settings) -> Iterator[Finding]:
@@ -270,6 +284,56 @@ def _answers(domain: Domain, settings: Settings) -> Iterator[Finding]:
             if column not in watched:
                 what = "no column that observe of features.py gives"
                 yield _unknown(where, "rollout.shadow.slices", column, watched, what)
+
+
+def _asked(domain: Domain, settings: Settings) -> Iterator[Finding]:
+    """Nodes of a decision that ask this domain's model for what it will not answer, or do not send what it will demand."""
+    nodes = domain.decision.nodes.items() if domain.decision else ()
+    own = {name: node for name, node in nodes if node.service == domain.name}
+    try:
+        spec = models.spec(domain, settings)
+        if not own or spec.retriever is not None:
+            return
+        fields = domains.module(domain.name, "features", settings).FIELDS
+        signature = Signature(
+            domain=domain.name,
+            task=models.task_of(domain, spec),
+            fields=fields,
+            outputs=spec.outputs,
+            views=views.uses(domain, fields, settings),
+            references=spec.references,
+            choice=served.declared(domain),
+        )
+    except DeclarationError:  # told elsewhere
+        return
+    added: tuple[Output, ...] = ()
+    if (settings.domains / domain.name / "serving.py").is_file():
+        added = tuple(getattr(domains.module(domain.name, "serving", settings), "OUTPUTS", ()))
+    where = _Places(domain, settings)
+    score = domain.decision.risk.false_authentic.score if domain.decision else ""
+    asked, _, output = score.partition(".")
+    first, key = spec.outputs[0].name, "decision.risk.false_authentic.score"
+    if asked in own and output != first and output in {each.name for each in (*signature.answered, *added)}:
+        what = f"{key}: {score} is not the first output of SPEC in model.py, and thresholds are made of that one"
+        yield Finding(level="error", what=what, where=where(key), fix=f"write {asked}.{first}", key=key)
+    for name, node in own.items():
+        for each in misfits(node, signature, added=added):
+            yield _misfit(where, f"decision.nodes.{name}.{each.key}", each, node)
+
+
+def _misfit(where: _Places, key: str, found: Misfit, node: Node) -> Finding:
+    if found.fault == "unknown":
+        what = (
+            "no field that callers send" if found.key == "reads" else "no output of SPEC in model.py, or of serving.py"
+        )
+        return _unknown(where, key, found.name, found.expected, what)
+    if found.fault == "lacking":
+        what = f"{found.name} is missing, and the model refuses requests without it"
+        fix = f"add {found.name}, or declare the field with optional=True"
+    else:
+        what = f"{found.name} is a {node.outputs[found.name]} here, and no answer of the model is read so"
+        fix = f"write {' or '.join(found.expected)}"
+    return Finding(level="error", what=f"{key}: {what}", where=where(key), fix=fix, key=key)
 
 
 def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> Iterator[Finding]:
@@ -338,8 +402,12 @@ def _depends(code: Features, columns: Columns, before: dict[str, NDArray[Any]], 
 
 
 def _data(domain: Domain, settings: Settings, data: pd.DataFrame) -> Iterator[Finding]:
-    """Data that is too little to judge by (N15)."""
+    """Data that is too little to judge by (N15), or has not what the contract lets it leave out."""
     where, label = _Places(domain, settings), data[domain.data.label]
+    if domain.decision is not None:
+        for column in calibration.lacking(domain.decision.risk.false_authentic, data.columns):
+            yield _unknown(where, _SLICES, column, map(str, data.columns), "no column of these data")
+        yield from _shown(domain, where, data)
     share, kind = domain.data.test, domain.task.kind
     tested = len(data) * share
     if kind in ("binary", "multiclass"):
@@ -365,6 +433,25 @@ def _data(domain: Domain, settings: Settings, data: pd.DataFrame) -> Iterator[Fi
                 key="gate.floor",
                 fix=f"bring about {math.ceil(len(data) * (half / WIDE) ** 2):,} rows, or expect refusals and luck",
             )
+
+
+def _shown(domain: Domain, where: _Places, data: pd.DataFrame) -> Iterator[Finding]:
+    """A risk that no slice of the decision has the rows to show, so that each item would go to a person."""
+    risk = domain.decision.risk.false_authentic if domain.decision else None
+    if risk is None or calibration.lacking(risk, data.columns):
+        return
+    largest = int(data[list(risk.slices)].value_counts().max()) if risk.slices else len(data)
+    wanted, tested = calibrate.needed(risk), largest * domain.data.test
+    if tested < wanted:
+        key = "decision.risk.false_authentic.at_most"
+        whose = f"the largest slice of {', '.join(risk.slices)}" if risk.slices else "the data"
+        yield Finding(
+            level="warning",
+            what=f"{key}: {risk.at_most:g} takes {wanted:,} accepted items of a slice to show, and the test part will hold about {tested:,.0f} of {whose}: nothing is accepted without a person",
+            where=where(key),
+            key=key,
+            fix=f"bring {math.ceil(wanted / domain.data.test):,} rows of a slice, name fewer slices, or allow more risk",
+        )
 
 
 def facts(domain: Domain, data: pd.DataFrame) -> dict[str, Any]:

@@ -119,3 +119,27 @@ def test_a_condition_agrees_with_python(tree: object, risk: float, found: bool) 
 
     read = condition.parsed(written(tree))
     assert condition.holds(read, {"view.risk": risk, "near.found": found, "item.brand": "a"}) is meant(tree)
+
+
+@pytest.mark.parametrize("sign", ["<", "<=", ">", ">=", "==", "!="])
+@pytest.mark.parametrize("value", [-1.0, 0.0, 0.5, 1.0, 1.5])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_comparison_is_certain_where_every_number_within_the_bounds_says_the_same(
+    sign: str, value: float, turned: bool
+) -> None:
+    found = condition.parsed(f"not ({value} {sign} view.risk)" if turned else f"near.found or view.risk {sign} {value}")
+    (one,) = condition.comparisons(found)
+    alone = condition.parsed(f"{value} {sign} view.risk" if turned else f"view.risk {sign} {value}")
+    seen = {condition.holds(alone, {"view.risk": each / 8}) for each in range(9)}
+    assert condition.certain(one, 0, 1) == (seen.pop() if len(seen) == 1 else None)
+
+
+def test_a_list_is_compared_from_either_side() -> None:
+    found = list(
+        condition.comparisons(condition.parsed('"r1" in near.ids and view.risk in [2, 3] and near.ids == near.ids'))
+    )
+    assert [(each.sign, each.named.shown, each.values) for each in found] == [
+        ("in", "near.ids", ("r1",)),
+        ("in", "view.risk", (2.0, 3.0)),
+    ]
+    assert condition.certain(found[1], 0, 1) is False

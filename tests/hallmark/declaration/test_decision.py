@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import create_model
 
 from hallmark.declaration import decision_paths
 from hallmark.declaration.decision import Decision, available
@@ -54,6 +55,9 @@ def test_it_is_read_and_written_alike() -> None:
         (setting("ask", "fallback", "to"), "fallback.to", "is ask", "name a node of kind person"),
         (setting("view", "steps", "look", "routes", 2, "to"), "steps.look.routes.2.to", "no such thing", "name one of"),
         (setting("view.counterfiet > 1", "steps", "look", "routes", 1, "when"), "routes.1.when", "view.counterfiet", "mend"),
+        (setting("price > 10", "steps", "look", "routes", 1, "when"), "routes.1.when", "got price (write item.price)", "mend"),
+        (setting("10 < counterfeit", "steps", "look", "routes", 1, "when"), "routes.1.when", "(write view.counterfeit)", "mend"),
+        (setting("prize > 10", "steps", "look", "routes", 1, "when"), "routes.1.when", "got prize", "mend"),
         (setting('reviewer.verdict == "x"', "steps", "look", "routes", 1, "when"), "routes.1.when", "reviewer.verdict", "mend"),
         (setting(["view", "expert"], "steps", "look", "ask"), "steps.look.ask", "expert is no service", "name some of view"),
         (setting(["view", "view"], "steps", "look", "ask"), "steps.look.ask", "asked twice", "once"),
@@ -76,6 +80,14 @@ def test_what_cannot_be_is_refused_with_its_key_and_the_fix(
         validated(Decision, changed(change), "domain.yaml")
     text = str(caught.value)
     assert key in text and said in text and fix in text and "got:" in text and "expected:" in text
+
+
+def test_a_key_is_told_once() -> None:
+    raw = {"decision": changed(setting(["photos", "reviewer.verdict"], "nodes", "view", "reads"))}
+    with pytest.raises(DeclarationError) as caught:
+        validated(create_model("Deciding", decision=(Decision, ...)), raw, "domain.yaml")
+    assert caught.value.message == "domain.yaml: decision.nodes.view.reads"
+    assert caught.value.got == "nobody has answered reviewer.verdict whenever step look comes"
 
 
 def test_a_graph_that_comes_back_to_itself_is_told_and_not_followed() -> None:
@@ -146,6 +158,12 @@ def test_who_accepts_has_a_person_who_looks() -> None:
     assert (found.fault, found.path) == ("unwatched", ("nodes",))
     raw["steps"]["look"]["routes"][0] = {"when": "view.counterfeit < 0.5", "to": "refuse"}
     assert decision_paths.faults(Decision.model_validate(raw)) == [], "who accepts nothing needs nobody"
+
+
+@pytest.mark.parametrize(("key", "value"), [("capacity", 0), ("sla", "0s")])
+def test_a_person_without_minutes_or_time_is_told_and_what_has_one_can_be_read(key: str, value: object) -> None:
+    found = Decision.model_validate(changed(setting(value, "nodes", "expert", key)))
+    assert [(each.fault, each.path) for each in decision_paths.faults(found)] == [("idle", ("nodes", "expert", key))]
 
 
 def test_persons_that_stand_in_for_each_other_are_an_endless_way() -> None:

@@ -103,6 +103,27 @@ def test_a_declaration_that_cannot_be_served_is_refused(house: Path, change: tup
     assert finding.code == "HM701" and said in finding.message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "reads: [photos]",
+            "reads: [photos, reviewer.verdict]",
+            "decision.nodes.view.reads: nobody has answered reviewer.verdict whenever step look comes: read what earlier steps ask for",
+        ),
+        ("start: look", "start: loop", "decision.start: start is loop, which is no step: name one of look, ask"),
+        ("    expert:\n      kind: person\n", "    expert:\n      kind: person\n      sla: 0s\n", "decision.nodes.expert: sla is 0s, so that every verdict comes too late: write more"),
+    ],
+)  # fmt: skip
+def test_what_a_decision_contradicts_is_told_with_its_key_once(house: Path, old: str, new: str, said: str) -> None:
+    good = Path(__file__).parent / "fixtures/HM757-endless-decision/good/domain.yaml"
+    declared = house / "domains/fraud/domain.yaml"
+    assert old in good.read_text()
+    declared.write_text(good.read_text().replace(old, new))
+    (finding,) = [each for each in judged(house, declared).findings if each.code == "HM701"]
+    assert finding.message == said
+
+
 def test_a_runtimes_fault_is_found_through_the_service_that_it_breaks(house: Path) -> None:
     runtime = house / "inference_services/runtime/servingruntime.yaml"
     runtime.write_text(RUNTIME.replace("containerPort: 8080", "containerPort: 9090"), encoding="utf-8")

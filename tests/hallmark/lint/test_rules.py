@@ -102,3 +102,21 @@ def test_a_finding_points_at_the_key_itself() -> None:
     assert line[finding.column - 1 :].startswith("canaryTrafficPercent:")
     assert finding.key == "spec.predictor.canaryTrafficPercent"
     assert finding.message == "canaryTrafficPercent: 10 is ignored in Standard mode"
+
+
+def test_a_word_that_no_answer_has_is_told_with_the_words_and_the_near_one() -> None:
+    path = FIXTURES / "HM769-word-of-no-answer/bad/domain.yaml"
+    typo, strange, _ = (each for each in judged(path))
+    assert typo.message == 'reviewer.verdict is never "counterfiet": it is one of authentic, counterfeit'
+    assert typo.fix == 'did you mean "counterfeit"?' and typo.key == "decision.steps.ask.routes.0.when"
+    assert "did you mean" not in strange.fix
+
+
+def test_a_certain_comparison_is_told_as_it_is_written() -> None:
+    path = FIXTURES / "HM770-certain-comparison/bad/domain.yaml"
+    assert [each.message for each in judged(path)] == [
+        "view.counterfeit > 1.5 never holds: view.counterfeit is from 0 to 1",
+        "5.0 > view.counterfeit always holds: view.counterfeit is from 0 to 1",
+        "view.counterfeit == 2.0 never holds: view.counterfeit is from 0 to 1",
+        "reviewer.doubt >= 11.0 never holds: reviewer.doubt is from 0 to 10",
+    ]

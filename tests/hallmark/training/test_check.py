@@ -232,6 +232,134 @@ def test_a_field_called_after_the_label_is_told(toy: Checkout) -> None:
     ]
 
 
+DECISION = """
+decision:
+  deadline: 30s
+  item: {price: number, kind: text, colour: text}
+  nodes:
+    view: {kind: model, service: toy, reads: [a, b, kind], outputs: {score: number}, timeout: 2s, fallback: expert}
+    expert: {kind: person, minutes: 6, capacity: 600, sla: 4h}
+  start: look
+  steps:
+    look:
+      ask: [view]
+      routes:
+        - {when: view.score < 0.5, to: accept}
+        - {to: expert}
+  risk: {false_authentic: {score: view.score, at_most: 0.01, slices: [kind]}}
+  fallback: {to: expert}
+"""
+
+
+@pytest.fixture
+def deciding(toy: Checkout) -> Checkout:
+    """The toy domain with a decision that fits it."""
+    path = toy.root / "domains/toy/domain.yaml"
+    path.write_text(path.read_text() + DECISION)
+    return toy
+
+
+def test_a_decision_that_fits_its_domain_is_not_spoken_of(deciding: Checkout) -> None:
+    assert [each for each in deciding.found() if each.key] == []
+
+
+def test_a_slice_of_a_risk_that_the_data_have_not_is_told_before_anything_is_trained(deciding: Checkout) -> None:
+    deciding.change("domain.yaml", "slices: [kind]}}", "slices: [kind, colour]}}")
+    (error,) = [each for each in deciding.found() if each.level == "error"]
+    assert error.key == "decision.risk.false_authentic.slices"
+    assert error.what == f"{error.key}: colour is no column of the contract in domains/toy/data.py"
+    assert error.where == f"domains/toy/domain.yaml:{deciding.line('domain.yaml', 'false_authentic')}"
+    assert "name one of" in error.fix
+
+
+def test_a_slice_that_the_contract_lets_data_leave_out_is_told_of_data_that_do(deciding: Checkout) -> None:
+    deciding.change("domain.yaml", "slices: [kind]}}", "slices: [kind, colour]}}")
+    deciding.change("data.py", '"who": pa', '"colour": pa.Column(object, required=False),\n            "who": pa')
+    rows = drawn(deciding, 20)
+    assert [each for each in deciding.found(rows.assign(colour="red")) if each.level == "error"] == []
+    (error,) = [each for each in deciding.found(rows) if each.level == "error"]
+    assert error.what == "decision.risk.false_authentic.slices: colour is no column of these data"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "said", "fix"),
+    [
+        (
+            "outputs: {score: number}",
+            "outputs: {score: number, scores: number}",
+            "outputs",
+            "scores is no output of SPEC in model.py, or of serving.py",
+            "did you mean score?",
+        ),
+        ("reads: [a, b, kind]", "reads: [a, b, kinds]", "reads", "kinds is no field that callers send", "mean kind?"),
+        (
+            "reads: [a, b, kind]",
+            "reads: [a, kind]",
+            "reads",
+            "b is missing, and the model refuses",
+            "add b, or declare",
+        ),
+        (
+            "score: number}, timeout",
+            "score: number, seen: text}, timeout",
+            "outputs",
+            "seen is a text here, and no answer of the model is read so",
+            "write seen: number",
+        ),
+        (
+            "score: number}, timeout",
+            "score: number, vector: number}, timeout",
+            "outputs",
+            "vector is a number here",
+            "write another output: this one has several values",
+        ),
+    ],
+)
+def test_a_node_that_does_not_fit_the_domains_own_model_is_told_before_a_training(
+    deciding: Checkout, old: str, new: str, key: str, said: str, fix: str
+) -> None:
+    more = 'Output(name="seen", datatype="FP32"), Output(name="vector", datatype="FP32", shape=(3,)),)'
+    deciding.change("model.py", "maximum=1),)", f"maximum=1), {more}").change("domain.yaml", old, new)
+    key = f"decision.nodes.view.{key}"
+    errors = [each for each in deciding.found() if each.level == "error"]
+    named = [each for each in errors if said in each.what and fix in each.fix]
+    assert [(each.key, each.where) for each in named] == [
+        (key, f"domains/toy/domain.yaml:{deciding.line('domain.yaml', 'view')}")
+    ]
+    assert {each.key for each in errors} == {key}
+
+
+def test_a_risk_by_another_output_than_thresholds_are_made_of_is_told(deciding: Checkout) -> None:
+    deciding.change("model.py", "maximum=1),)", 'maximum=1), Output(name="doubt", datatype="FP32"),)')
+    deciding.change("domain.yaml", "outputs: {score: number}", "outputs: {score: number, doubt: number}")
+    deciding.change("domain.yaml", "false_authentic: {score: view.score", "false_authentic: {score: view.doubt")
+    (error,) = [each for each in deciding.found() if each.level == "error"]
+    assert error.key == "decision.risk.false_authentic.score"
+    assert "view.doubt is not the first output of SPEC" in error.what and error.fix == "write view.score"
+
+
+def test_an_output_that_serving_adds_may_be_read(deciding: Checkout) -> None:
+    deciding.change("domain.yaml", "outputs: {score: number}", "outputs: {score: number, label: text}")
+    assert [each.key for each in deciding.found() if each.level == "error"] == ["decision.nodes.view.outputs"]
+    (deciding.root / "domains/toy/serving.py").write_text(
+        "from hallmark.features.fields import Output\n\n"
+        'OUTPUTS = (Output(name="label", datatype="BYTES"),)\n\n\n'
+        'def answer(outputs):\n    return {"label": ["a"] * len(outputs["score"])}\n'
+    )
+    assert [each for each in deciding.found() if each.level == "error"] == []
+
+
+def test_a_risk_that_no_slice_has_the_rows_to_show_is_told(deciding: Checkout) -> None:
+    rows = drawn(deciding, 20)
+    (found,) = [each for each in deciding.found(rows) if each.key]
+    assert (found.level, found.key) == ("warning", "decision.risk.false_authentic.at_most")
+    largest = rows.kind.value_counts().max() / 5
+    assert "0.01 takes 437 accepted items of a slice to show" in found.what
+    assert f"about {largest:.0f} of the largest slice of kind" in found.what and "bring 2,185 rows" in found.fix
+    deciding.change("domain.yaml", "at_most: 0.01", "at_most: 0.03")
+    assert [each for each in deciding.found(rows) if each.key] == []
+
+
 def test_our_own_domains_have_no_errors() -> None:
     settings = Settings.load({"HALLMARK_ROOT": str(ROOT)})
     for name in domains.names(settings):
