@@ -68,6 +68,7 @@ VARIABLES = (
     Variable(COLLECTION, "Hallmark", "", "Address of the OpenSearch or Qdrant that a model server searches."),
     Variable("HALLMARK_MODEL_DIGEST", "Hallmark", "", "Digest that a model server's model must have."),
     Variable("HALLMARK_UNIT_DIGEST", "Hallmark", "", "Digest that the release unit of a service that decides must have."),
+    Variable("HALLMARK_CANDIDATE_DIGEST", "Hallmark", "", "The same of a candidate beside it."),
     Variable("HALLMARK_PROMPT_DIGEST", "Hallmark", "", "Digest that the prompt of a service that asks a language model must have; of several one each, with commas between."),
     Variable("HALLMARK_REFERENCES_DIGEST", "Hallmark", "", "Digests that the model folders of a service that shows references must have, with commas between."),
     Variable("HALLMARK_MODEL_VERSION", "Hallmark", "", "Its version."),

@@ -112,7 +112,7 @@ def test_a_declaration_that_cannot_be_served_is_refused(house: Path, change: tup
             "decision.nodes.view.reads: nobody has answered reviewer.verdict whenever step look comes: read what earlier steps ask for",
         ),
         ("start: look", "start: loop", "decision.start: start is loop, which is no step: name one of look, ask"),
-        ("    expert:\n      kind: person\n", "    expert:\n      kind: person\n      sla: 0s\n", "decision.nodes.expert: sla is 0s, so that every verdict comes too late: write more"),
+        ("      timeout: 500ms", "      timeout: 0s", "decision.nodes.expert: timeout is 0s, so that no answer comes in time: write more"),
     ],
 )  # fmt: skip
 def test_what_a_decision_contradicts_is_told_with_its_key_once(house: Path, old: str, new: str, said: str) -> None:

@@ -188,8 +188,9 @@ def decided() -> str:
     decision = DecisionMetrics(model="bags", unit="u")
     for fate in get_args(engine.Fate):
         decision.add("node_answers", node="view", fate=fate)
-    for gauge in ("expired", "share_stopped", "guarantee_labels", "minute_price"):
+    for gauge in ("expired", "share_stopped", "guarantee_labels"):
         decision.set(gauge, 0.0)
+    decision.set("minute_price", 0.0, person="expert")
     reviewer = ServiceMetrics(metrics.REVIEWER, model="bags-reviewer", prompt="p")
     for cause in ("answered", *chat.CAUSES):
         reviewer.add("reviews", cause=cause)
