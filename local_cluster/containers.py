@@ -107,7 +107,7 @@ def free_ports(wanted: Iterable[int], *, taken: Container[int] = ()) -> dict[int
     """
     found: dict[int, int] = {}
     for number in wanted:
-        found[number] = next(p for p in _candidates() if p not in taken and p not in found.values() and _free(p))
+        found[number] = next(p for p in _candidates() if p not in taken and p not in found.values() and free(p))
     return found
 
 
@@ -122,8 +122,11 @@ def _candidates() -> Iterator[int]:
         yield port
 
 
-def _free(port: int) -> bool:
+def free(port: int, *, again: bool = False) -> bool:
+    """Does nobody have this port, at any address of this machine? again: nor listen there; who just did may have left connections behind."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        if again:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             # All interfaces: a server that binds to them would find the port taken on any.
             sock.bind(("", port))

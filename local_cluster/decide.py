@@ -151,7 +151,7 @@ def plan(
     pictures = {} if crops else _pictures(both, settings)
     shown = [f"--crops={folder}" for folder in crops or pictures.values()]
     references = {"HALLMARK_REFERENCES_DIGEST": ",".join(pictures)} if pictures else {}
-    found, addresses = list[Process](), dict[str, list[str]]()
+    found, reviewed = list[Process](), ""
     if reviewers:
         if not llm:
             raise DeclarationError(
@@ -176,12 +176,22 @@ def plan(
         flags = (f"--name={service}", f"--llm={llm}", f"--http-port={ports[1]}", "--host=127.0.0.1", *asked, *shown)
         digests = {"HALLMARK_PROMPT_DIGEST": ",".join(each.digest for each in prompts), **references}
         found.append(Process("reviewer", ("inference_services.reviewer", *flags), digests, ports[1]))
-        addresses |= {node: [f"http://127.0.0.1:{ports[1]}"] for node in reviewers}
-    for each in both:
-        for node, part in each.parts.items():
-            if node not in addresses:
-                addresses[node] = [nodes[node]] if node in nodes else list(_served(part.service, settings))
-    deciding = _deciding(name, settings, stable, candidate, addresses, port=ports[0])
+        reviewed = f"http://127.0.0.1:{ports[1]}"
+    places = {
+        service: list(_served(service, settings))
+        for service in dict.fromkeys(
+            part.service for each in both for node, part in each.parts.items() if node not in {*nodes, *reviewers}
+        )
+    }
+
+    def addresses(of: Unit) -> Iterator[tuple[str, str]]:
+        for node, part in of.parts.items():
+            given = [nodes[node]] if node in nodes else [reviewed] if node in reviewers else places[part.service]
+            yield from ((node, url) for url in given)
+
+    where = [f"--node={node}={url}" for node, url in addresses(stable)]
+    where += [f"--candidate-node={node}={url}" for node, url in addresses(candidate)] if candidate else []
+    deciding = _deciding(name, settings, stable, candidate, where, port=ports[0])
     more = deciding._replace(
         arguments=(*deciding.arguments, *shown), environment={**deciding.environment, **references}
     )
@@ -193,17 +203,15 @@ def _deciding(
     settings: Settings,
     stable: Unit,
     candidate: Unit | None,
-    addresses: Mapping[str, list[str]],
+    flags: Sequence[str],
     *,
     port: int,
 ) -> Process:
     """The service that decides, without pictures of references."""
-    flags = [f"--node={node}={url}" for node in stable.parts for url in addresses[node]]
-    digests = {"HALLMARK_UNIT_DIGEST": stable.digest}
+    digests, more = {"HALLMARK_UNIT_DIGEST": stable.digest}, list[str]()
     if candidate is not None:
-        flags += [f"--candidate-node={node}={url}" for node in candidate.parts for url in addresses[node]]
-        flags += [f"--candidate={unit.place(name, settings, unit.CANDIDATE)}"]
-        flags += [f"--share={settings.releases / name / SHARE_FILE}"]
+        more += [f"--candidate={unit.place(name, settings, unit.CANDIDATE)}"]
+        more += [f"--share={settings.releases / name / SHARE_FILE}"]
         digests["HALLMARK_CANDIDATE_DIGEST"] = candidate.digest
     return Process(
         "decision",
@@ -217,6 +225,7 @@ def _deciding(
             "--host=127.0.0.1",
             f"--http-port={port}",
             *flags,
+            *more,
         ),
         digests,
         port,
@@ -288,12 +297,20 @@ class _Running:
         self._children = list[tuple[Process, subprocess.Popen[bytes]]]()
         self._open = list[IO[bytes]]()
         self._plan: Plan | None = None
+        self._complaint = ""
 
-    def start(self, *, timeout: float) -> None:
+    def start(self, wanted: Plan | None = None, *, timeout: float) -> None:
         """Start what serves the units now, each once those before answer, and say where it is."""
-        self._plan = self._wanted()
+        self._plan = wanted or self._wanted()
         self._logs.mkdir(parents=True, exist_ok=True)
         for each in self._plan.processes:
+            if not containers.free(each.port, again=True):
+                raise DeclarationError(
+                    f"port {each.port} of 127.0.0.1 is taken",
+                    expected=f"a free port for the {each.name} of {self._name}",
+                    got="another process that listens there",
+                    fix="name another with --port, or 0 for any free one",
+                )
             output = (self._logs / f"{each.name}.log").open("wb")
             self._open.append(output)
             child = self._leash.start(
@@ -312,12 +329,16 @@ class _Running:
             if child.poll() is not None:
                 raise self._ended(process, child)
         try:
-            wanted = self._wanted()
-        except HallmarkError:
-            return  # a unit is just being sealed, or the cluster is away for a moment: what is served stays
-        if wanted != self._plan:
+            wanted: Plan | None = self._wanted()
+            complaint = ""
+        except HallmarkError as error:  # such as the cluster, which is away for a moment: what is served stays
+            wanted, complaint = self._plan, " ".join(str(error).split())
+        if complaint != self._complaint:
+            say(f"what was served before is served on: {complaint}" if complaint else "all is there again")
+        self._complaint = complaint
+        if wanted is not None and wanted != self._plan:
             self.end()
-            self.start(timeout=timeout)
+            self.start(wanted, timeout=timeout)
 
     def end(self) -> None:
         """End them, and wait."""

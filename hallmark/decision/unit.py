@@ -95,8 +95,7 @@ def read(place: Path, *, expected: str | None) -> Unit:
 
 
 def _check(decision: Decision, thresholds: Thresholds, parts: Mapping[str, Part], *, sealing: bool = False) -> None:
-    allowed = frozenset() if sealing else decision_paths.SERVED
-    if found := [each for each in decision_paths.faults(decision) if each.fault not in allowed]:
+    if found := decision_paths.faults(decision, served=not sealing):
         raise ModelRefused(
             "the decision's graph does not end well in each case",
             expected="a graph that `hallmark lint` finds nothing in",

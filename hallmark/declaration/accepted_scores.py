@@ -17,7 +17,7 @@ from hallmark.declaration import condition
 from hallmark.declaration.condition import Compared, Condition, Joined, Kind, Literally, Named, Value
 from hallmark.declaration.decision import Decision
 
-_TRIED = 500
+_TRIED = 10_000
 """Items that are sent through; where there are more combinations, so many by lot."""
 
 
@@ -30,37 +30,46 @@ class Gap(NamedTuple):
     left: float
 
 
+class _Way(NamedTuple):
+    """Where an item goes on: 2: it is accepted; 1: offered to a person, and may be accepted where that is not worth it; 0: neither."""
+
+    taken: int
+    step: str
+    route: int
+
+
 def gaps(decision: Decision) -> Iterator[Gap]:
     """One for each such route, of a graph that ends; in no order."""
     score = decision.risk.false_authentic.score
     pools = _pools(decision)
-    rising = sorted(float(each) for each in pools.pop(score, {0.0}) if isinstance(each, int | float))
+    numbers = {float(each) for each in pools.pop(score, set()) if isinstance(each, int | float)}
+    rising = sorted({0.0, 1.0, *(each for each in numbers if 0 <= each <= 1)})  # the score is a chance
     told = set[tuple[str, int]]()
     for values in _items(pools):
-        left: float | None = None
+        least, left = 2, 0.0
         for each in rising:
-            place = _accepting(decision, {**values, score: each})
-            if place is None:
-                left = each if left is None else left
-            elif left is not None and place not in told:
-                told.add(place)
-                yield Gap(*place, taken=each, left=left)
+            way = _way(decision, {**values, score: each})
+            if way.taken > least and way[1:] not in told:
+                told.add(way[1:])
+                yield Gap(way.step, way.route, taken=each, left=left)
+            if way.taken < least:
+                least, left = way.taken, each
 
 
-def _accepting(decision: Decision, values: Mapping[str, Value]) -> tuple[str, int] | None:
-    """Step and number of the route by which such an item is offered to be accepted, every node having answered; None where it is not."""
+def _way(decision: Decision, values: Mapping[str, Value]) -> _Way:
+    """Where such an item goes, every node having answered and each threshold allowing it."""
     at = decision.start
-    while at in decision.steps:
+    while True:
         routes = decision.steps[at].routes
         taken = next(
             number
             for number, route in enumerate(routes)
             if route.when is None or condition.holds(condition.parsed(route.when), values)
         )
-        if routes[taken].to == "accept":
-            return at, taken
-        at = routes[taken].to
-    return None
+        to = routes[taken].to
+        if to not in decision.steps:
+            return _Way(2 if to == "accept" else int(to in decision.persons), at, taken)
+        at = to
 
 
 def _pools(decision: Decision) -> dict[str, set[Value]]:

@@ -11,8 +11,6 @@ from hallmark.declaration.decision import Decision, available
 from hallmark.section import spelled
 
 Fault = Literal["endless", "unreachable", "unsafe", "unproven", "unwatched", "late", "uncounted", "idle"]
-SERVED: frozenset[Fault] = frozenset({"unproven", "unwatched", "idle"})
-"""Faults with which a unit that was sealed before lint knew of them is served all the same; none is sealed with one."""
 MARGIN = timedelta(milliseconds=100)
 """Part of a deadline that is left for what the service itself does: reading, routing, writing the record."""
 
@@ -25,11 +23,15 @@ class PathFault(NamedTuple):
     text: str
 
 
-def faults(decision: Decision) -> list[PathFault]:
-    """All of them; a graph with one is in no release unit."""
+def faults(decision: Decision, *, served: bool = False) -> list[PathFault]:
+    """All of them; no graph with one is sealed into a release unit. served: those alone with which a unit is not served either."""
     endless = list(_endless(decision))
-    found = [*endless, *_unreachable(decision), *_unsafe(decision), *_unwatched(decision), *_uncounted(decision)]
-    return found if endless else [*found, *_unproven(decision), *_late(decision)]
+    found = [*endless, *_unreachable(decision), *_unsafe(decision), *_uncounted(decision)]
+    if not endless:
+        found += _late(decision)
+    if not served:
+        found += [*_unwatched(decision), *_idle(decision), *(() if endless else _unproven(decision))]
+    return found
 
 
 def longest(decision: Decision, at: str) -> timedelta:
@@ -129,7 +131,8 @@ def _unproven(decision: Decision) -> Iterator[PathFault]:
 
 
 def _unwatched(decision: Decision) -> Iterator[PathFault]:
-    if "accept" not in _reached(decision, decision.start):
+    ends = {route.to for step in decision.steps.values() for route in step.routes}
+    if not ends & {"accept", *decision.persons}:  # what is not worth the person whom it is offered to may be accepted
         return
     if not decision.persons:
         said = "no node is a person: what has no threshold that holds would be looked at by nobody"
@@ -148,11 +151,15 @@ def _late(decision: Decision) -> Iterator[PathFault]:
 
 def _uncounted(decision: Decision) -> Iterator[PathFault]:
     for name in decision.persons:
-        person = decision.nodes[name]
-        if person.capacity is None:
+        if decision.nodes[name].capacity is None:
             said = f"nodes.{name} has no capacity: nobody knows how many minutes there are in a day"
             yield PathFault("uncounted", ("nodes", name), said)
-        elif not person.capacity:
+
+
+def _idle(decision: Decision) -> Iterator[PathFault]:
+    for name in decision.persons:
+        person = decision.nodes[name]
+        if person.capacity == 0:
             said = f"capacity of {name} is 0, so that no item is ever given to a person who is not the last resort"
             yield PathFault("idle", ("nodes", name, "capacity"), said)
         if person.sla <= timedelta():

@@ -440,7 +440,11 @@ def _shown(domain: Domain, where: _Places, data: pd.DataFrame) -> Iterator[Findi
     risk = domain.decision.risk.false_authentic if domain.decision else None
     if risk is None or calibration.lacking(risk, data.columns):
         return
-    largest = int(data[list(risk.slices)].value_counts().max()) if risk.slices else len(data)
+    weights = data[domain.data.weight].astype(float) if domain.data.weight in data.columns else None
+    counted = np.ones(len(data)) if weights is None else weights.to_numpy()
+    slices = data[list(risk.slices)].astype(str).agg("/".join, axis=1) if risk.slices else None
+    groups = [counted] if slices is None else [counted[rows] for rows in slices.groupby(slices).indices.values()]
+    largest = max((float(each.sum() / each.max()) for each in groups if len(each)), default=0.0)
     wanted, tested = calibrate.needed(risk), largest * domain.data.test
     if tested < wanted:
         key = "decision.risk.false_authentic.at_most"

@@ -38,7 +38,7 @@ class Draws(NamedTuple):
         return cls(found)
 
     def lot(self, domain: str) -> Callable[[str], float]:
-        """What is drawn of an item by its id, 0 to 1: whether an accepted one is looked at by a person."""
+        """What is drawn of an item by its id or fingerprint, 0 to 1: whether an accepted one is looked at by a person."""
         topic = f"{self.secret}/{domain}/explore"
         return lambda item: float(lot.drawn([item], topic)[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,15 @@ class ItemRequest:
     item: dict[str, Any]
     tensors: v2.Tensors
     wanted: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the id and all that it came with: the same request once more has the same, and another item under that id another one."""
+        found = hashlib.sha256(self.id.encode())
+        for name, (tensor, blob) in sorted(self.tensors.items()):
+            found.update(msgspec.json.encode((name, tensor)))
+            found.update(blob or b"")
+        return found.hexdigest()
 
 
 class NodeAnswer(msgspec.Struct):

@@ -46,7 +46,7 @@ class DecisionService:
     """Decides with one release unit.
 
     paces: of the minutes of persons that it gives away, by name; those of its own for the others.
-    lot:   what was drawn of an item by its id, 0 to 1.
+    lot:   what was drawn of an item that is accepted, by its fingerprint, 0 to 1.
     """
 
     def __init__(
@@ -110,7 +110,6 @@ class DecisionService:
             minute_price=dear[self._anybody] if self._anybody else math.inf,
             minute_prices={**dear} if len(dear) > 1 else {},
             expired=expired,
-            lot=self._lot(request.id) if self._lot else None,
         )
         while isinstance(found := engine.decide(self._decision, self.unit.thresholds, given), Ask):
             answers = {name: known[name] for name in found.nodes if name in known}
@@ -118,6 +117,11 @@ class DecisionService:
                 ask = Ask(found.step, tuple(name for name in found.nodes if name not in known))
                 answers |= await self._ask(request, ask, given.answers, until=until, headers=headers)
             given = given.model_copy(update={"answers": {**given.answers, **answers}})
+        if found.action == "accept" and self._lot is not None:
+            given = given.model_copy(update={"lot": self._lot(request.fingerprint)})
+            drawn = engine.decide(self._decision, self.unit.thresholds, given)
+            assert isinstance(drawn, Verdict)  # noqa: S101  the lot asks nobody
+            found = drawn
         return Weighed(request, given, found, until, began, now)
 
     async def tell(self, weighed: Weighed) -> tuple[DecisionRecord, str]:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -101,7 +102,15 @@ class Deciding:
         self.log = settings.state / "decide.txt"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hallmark.cli", "decide", DOMAIN, "--port=0", *more],
+                [
+                    sys.executable,
+                    "-m",
+                    "hallmark.cli",
+                    "decide",
+                    DOMAIN,
+                    *(() if any(each.startswith("--port") for each in more) else ("--port=0",)),
+                    *more,
+                ],
                 env={**os.environ, **settings.environment()},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -160,6 +169,12 @@ def test_the_sealed_unit_decides_here_and_what_is_sealed_meanwhile_is_served(set
         assert kept.unit == first and "reviewer" in kept.given.answers
         assert kept.given.answers["reviewer"].fate == "answered", kept.given.answers["reviewer"]
         assert "i2" in found["case"]
+        place = unit.place(DOMAIN, settings)
+        place.rename(place.with_name("away"))
+        until(lambda: "what was served before is served on: nothing decides in" in running.said, lambda: running.said)
+        assert asked(address, "i4")["action"], "it decides meanwhile"
+        place.with_name("away").rename(place)
+        until(lambda: "all is there again" in running.said, lambda: running.said)
         with_people = ReviewQueue(connect(settings.reviews))
         assert [each.item for each in with_people.waiting()] == ["i2"]
         with_people.close()
@@ -189,6 +204,34 @@ def test_a_process_that_ends_by_itself_is_told_with_what_it_said(settings: Setti
     assert running.process.wait(60) == 1
     assert "the reviewer of authentication has ended" in running.said and "exit code -9" in running.said
     assert not [each for each in marked() if each.place.is_relative_to(settings.state)]
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_told(settings: Settings, view: ToyNode) -> None:
+    sealed_unit(settings)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        running = Deciding(settings, *given(settings, view), f"--port={other.getsockname()[1]}")
+        assert running.process.wait(60) == 2
+    assert "is taken" in running.said and "--port, or 0" in running.said
+
+
+def test_a_node_of_another_service_has_that_ones_address(
+    settings: Settings, view: ToyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed_unit(settings)
+    other = sealed_unit(settings, unit.CANDIDATE)
+    found = unit.there(DOMAIN, settings, unit.CANDIDATE)
+    assert found is not None and found.digest == other
+    views = found.parts["view"].model_copy(update={"service": "bags"})
+    moved = found.model_copy(update={"parts": {**found.parts, "view": views}, "digest": f"sha256:{1:064}"})
+    monkeypatch.setattr(unit, "there", lambda *given: moved if given[2:] == (unit.CANDIDATE,) else found)
+    monkeypatch.setattr(decide, "_served", lambda service, _: iter([f"http://{service}"]))
+    asked = decide.plan(DOMAIN, settings, llm="stand-in", nodes={}, crops=[Path("crops")], ports=(1, 2, 3))
+    flags = set(asked.processes[-1].arguments)
+    assert {"--node=view=http://authentication", "--candidate-node=view=http://bags"} <= flags
+    assert "--candidate-node=view=http://authentication" not in flags
 
 
 @pytest.mark.parametrize(

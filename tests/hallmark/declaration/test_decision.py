@@ -111,11 +111,12 @@ def test_a_step_behind_a_failed_node_cannot_read_its_answer() -> None:
         ("view.counterfeit < 0.5", None, None),
         ("not view.counterfeit >= 0.5 or view.counterfeit <= 0.7", None, None),
         ('view.counterfeit < 0.5 and (item.price < 100 or item.brand in ["Alma", "Brio"])', None, None),
-        ("view.counterfeit > 0.005", "0.4775", "-0.995"),
+        ("view.counterfeit > 0.005", "0.4775", "0"),
+        ("view.counterfeit >= 0 and view.counterfeit < 0.5", None, None),
         ("view.counterfeit < 0.3 and view.counterfeit != 0", "0.15", "0"),
-        ("0.2 <= view.counterfeit and view.counterfeit < 0.3", "0.2", "-0.8"),
-        ("not (view.counterfeit < 0.1 and item.price > 900)", "0.1", "-0.9"),
-        ("view.counterfeit >= item.price", "0.95", "-0.05"),
+        ("0.2 <= view.counterfeit and view.counterfeit < 0.3", "0.2", "0"),
+        ("not (view.counterfeit < 0.1 and item.price > 900)", "0.1", "0"),
+        ("view.counterfeit >= item.price", "0.95", "0"),
     ],
 )
 def test_a_score_is_accepted_only_with_all_that_are_lower(when: str, taken: str | None, left: str | None) -> None:
@@ -134,6 +135,22 @@ def test_a_later_step_may_accept_what_an_earlier_one_did_not() -> None:
     raw["steps"]["look"]["routes"][0]["to"] = "expert"
     (found,) = decision_paths.faults(Decision.model_validate(raw))
     assert (found.fault, found.path) == ("unproven", ("steps", "ask", "routes", 0)), "low ones are left to people"
+
+
+def test_who_is_offered_to_a_person_may_be_accepted_too() -> None:
+    """What is not worth the person's minutes is decided without one."""
+    raw = changed(
+        setting([{"when": "view.counterfeit < 0.02", "to": "reject"}, {"to": "expert"}], "steps", "look", "routes")
+    )
+    raw["explore"] = 0.0
+    del raw["steps"]["ask"], raw["nodes"]["reviewer"]
+    found = decision_paths.faults(Decision.model_validate(raw))
+    assert [(each.fault, each.path) for each in found] == [
+        ("unwatched", ("explore",)),
+        ("unproven", ("steps", "look", "routes", 1)),
+    ]
+    raw["steps"]["look"]["routes"] = [{"to": "expert"}]
+    assert [each.fault for each in decision_paths.faults(Decision.model_validate(raw))] == ["unwatched"]
 
 
 def test_of_many_conditions_some_items_are_tried() -> None:

@@ -175,6 +175,7 @@ class Deciding(Toy):
         addresses: Mapping[str, str] | None = None,
         version: str = "3",
         rest: float = 2.0,
+        lot: Callable[[str], float] | None = None,
     ) -> None:
         decision = Decision.model_validate(graph)
         services = {name: node.service or "" for name, node in decision.nodes.items() if node.kind != "person"}
@@ -205,6 +206,7 @@ class Deciding(Toy):
             records=RecordLog(self.records),
             metrics=self.metrics,
             expired=self.expired.is_set,
+            lot=lot,
         )
         self._clients = clients
         super().__init__()

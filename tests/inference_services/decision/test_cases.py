@@ -64,6 +64,15 @@ def test_a_case_is_opened_once_however_often_and_whenever_it_is_submitted(queue:
         cases.submit(a_case(price=20.0))
 
 
+def test_an_audit_of_another_item_under_an_id_that_was_used_is_a_case_of_its_own(queue: ReviewQueue) -> None:
+    cases = ReviewCases(queue, explore=0.02)
+    first = cases.submit(a_case(audit=True))
+    other = cases.submit(a_case(audit=True, price=20.0))
+    assert other.startswith(f"{first}/") and queue.case(other).price == 20.0
+    assert cases.submit(a_case(audit=True, price=20.0)) == other, "the same once more"
+    assert queue.case(other).request == queue.case(first).request and queue.counts()["open"] == 2
+
+
 def test_what_a_reviewer_said_comes_with_the_case_or_why_it_said_nothing(queue: ReviewQueue) -> None:
     cases = ReviewCases(queue, explore=0.02)
     answer = {"verdict": "counterfeit", "reason": "x" * 5000, "cites": ("ref-1", "", "a bag of 50 %")}

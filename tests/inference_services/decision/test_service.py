@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hallmark import metrics as names
 from hallmark.decision import record
+from inference_services.decision.draws import Draws
 from tests.inference_services.decision.deciding import GRAPH, Deciding, outputs
 
 
@@ -166,6 +167,20 @@ def test_accepted_items_are_drawn_for_an_audit(tmp_path: Path) -> None:
     finally:
         bags.stop()
     assert {case.id for case in bags.cases.cases} == drawn and all(case.audit for case in bags.cases.cases)
+
+
+def test_an_id_that_is_used_again_for_other_items_dodges_no_audit(tmp_path: Path) -> None:
+    bags = Deciding(tmp_path, graph={**GRAPH, "explore": 0.5}, lot=Draws("5" * 64).lot("bags"))
+    try:
+        for price in range(20, 40):
+            for _ in range(2):
+                assert outputs(bags.ask(item="same", price=price))["action"] == "accept"
+    finally:
+        bags.stop()
+    drawn = [each.verdict.audit for each in bags.written()]
+    assert drawn[::2] == drawn[1::2], "a request that is tried again is drawn as it was"
+    assert 3 <= sum(drawn[::2]) <= 17, "and another item under its id for itself"
+    assert all(each.given.lot is not None and record.replayed(each) for each in bags.written())
 
 
 def test_each_persons_minutes_are_their_own(tmp_path: Path) -> None:
