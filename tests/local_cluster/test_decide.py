@@ -31,7 +31,7 @@ from hallmark.reviews.database import connect
 from hallmark.reviews.queue import ReviewQueue
 from hallmark.settings import Settings
 from local_cluster import decide
-from tests.inference_services.decision.deciding import ToyNode
+from tests.inference_services.decision.deciding import SECRET, ToyNode
 from tests.inference_services.reviewer.reviewing import PHOTOS, crops
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +157,9 @@ def given(settings: Settings, view: ToyNode) -> list[str]:
 @pytest.mark.slow
 def test_the_sealed_unit_decides_here_and_what_is_sealed_meanwhile_is_served(settings: Settings, view: ToyNode) -> None:
     first = sealed_unit(settings)
+    kept = settings.state / "decisions" / DOMAIN
+    kept.mkdir(parents=True)
+    (kept / "draws.secret").write_text(SECRET)
     running = Deciding(settings, *given(settings, view))
     try:
         address = running.address()
@@ -165,9 +168,9 @@ def test_the_sealed_unit_decides_here_and_what_is_sealed_meanwhile_is_served(set
         assert (found["action"], found["score"]) == ("accept", 0.01)
         view.outputs = {"score": [0.6], "items": ["ref-1", "ref-2", "", ""]}
         found = asked(address, "i2", price=4000.0)
-        (kept,) = [each for each in record.read(settings.state / "decisions" / DOMAIN) if each.given.id == "i2"]
-        assert kept.unit == first and "reviewer" in kept.given.answers
-        assert kept.given.answers["reviewer"].fate == "answered", kept.given.answers["reviewer"]
+        (reviewed,) = [each for each in record.read(kept) if each.given.id == "i2"]
+        assert reviewed.unit == first
+        assert reviewed.given.answers["reviewer"].fate == "answered", reviewed.given.answers
         assert "i2" in found["case"]
         place = unit.place(DOMAIN, settings)
         place.rename(place.with_name("away"))

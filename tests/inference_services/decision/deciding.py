@@ -29,6 +29,8 @@ from tests.inference_services.transport.toys import Toy
 
 ROOT = Path(__file__).parents[3]
 Output = Mapping[str, Any]
+SECRET = "5" * 64
+"""Of the draws, so that they are the same in each run."""
 GRAPH: dict[str, Any] = {
     "deadline": "12s",
     "item": {"price": "number", "brand": "text"},
@@ -186,6 +188,8 @@ class Deciding(Toy):
         self.nodes = {name: ToyNode(GOOD[name]) for name in services if name not in (addresses or {})}
         urls = {name: f"http://{node.address}" for name, node in self.nodes.items()} | dict(addresses or {})
         self.cases, self.records = KeptCases(), folder / "records"
+        self.records.mkdir()
+        (self.records / "draws.secret").write_text(SECRET)
         self.metrics = DecisionMetrics(model="bags", unit=digest[7:19])
         self.expired = threading.Event()
         clients = {name: Client(url, what="--node", limit=100_000) for name, url in urls.items()}

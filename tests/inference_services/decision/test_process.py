@@ -20,7 +20,7 @@ from hallmark.decision import unit
 from hallmark.decision.record import Part
 from hallmark.declaration.decision import Decision
 from inference_services.decision.__main__ import main
-from tests.inference_services.decision.deciding import ROOT, outputs
+from tests.inference_services.decision.deciding import ROOT, SECRET, outputs
 from tests.inference_services.runtime.served import Server, free_port, order_inputs, orders_folder
 
 GRAPH: dict[str, Any] = {
@@ -114,6 +114,8 @@ def test_a_decision_over_our_own_model_server_from_accept_to_replay(
 ) -> None:
     server, model = orders
     digest = sealed(tmp_path / "unit", digest=model)
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "draws.secret").write_text(SECRET)
     process = Process(tmp_path, digest, server.url)
     try:
         first = process.ask("one")

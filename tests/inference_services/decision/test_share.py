@@ -27,12 +27,10 @@ from inference_services.decision import server
 from inference_services.decision.rest import DecisionRest
 from inference_services.transport.http1 import Http1Connection, HttpResponse
 from tests.hallmark.reviews.cases import case
-from tests.inference_services.decision.deciding import GRAPH, LIMITS, Deciding, ToyNode, answer, outputs
+from tests.inference_services.decision.deciding import GRAPH, LIMITS, SECRET, Deciding, ToyNode, answer, outputs
 from tests.inference_services.decision.test_guarantee import judged
 
 ITEMS = [f"i{at}" for at in range(300)]
-SECRET = "5" * 64
-"""Of the draws, so that they are the same in each run."""
 
 
 class Sharing(Deciding):
@@ -45,7 +43,6 @@ class Sharing(Deciding):
         self.made: server.Served | None = None
         self.all: list[server.Served] = []
         super().__init__(folder, graph=graph)
-        (self.records / "draws.secret").write_text(SECRET)
         parts = {**self.unit.parts, "view": self.unit.parts["view"].model_copy(update={"version": "4"})}
         decision = Decision.model_validate({**graph, **(changed or {})})
         digest = unit.seal(folder / "candidate", domain="bags", decision=decision, thresholds=LIMITS, parts=parts)
