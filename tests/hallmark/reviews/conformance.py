@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import random
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from hallmark.reviews.database import Database, connect
 from hallmark.reviews.queue import LEASE, UNDO, ReviewQueue
 from hallmark.reviews.report import report
 from tests.hallmark.reviews.cases import Clock, case
+from tests.seeds import how_many
 
 REAL = Verdict(word=Word.authentic)
 FAKE = Verdict(word=Word.counterfeit, reason=Reason.stitching, note="two stitches too many", seconds=40)
@@ -359,9 +359,11 @@ class QueueContract:
         assert [each.who for each in queue.verdicts()] == ["ana"]
 
     @pytest.mark.slow
+    @pytest.mark.many
+    @pytest.mark.timeout(1800)
     def test_no_case_gets_two_verdicts_while_people_race_leave_and_are_killed(self, address: str) -> None:
-        """Fault 46, in small; RACE=10000 in the environment makes it the whole of it."""
-        cases = int(os.environ.get("RACE", "150"))
+        """Fault 46: in small here, and the whole of it in `make long`."""
+        cases = how_many(150, 10_000)
         queue = ReviewQueue(connect(address), second=0.0)
         for number in range(cases):
             queue.open(case(f"c{number}"))
