@@ -224,6 +224,7 @@ EVEN = Audits(steep=(0.6, 0.6), shares=(0.1, 0.1), above=0.3, items=60_000)
 """Audits of a tenth, and people look at much of what could be accepted: labels as they are look riskier."""
 
 
+@pytest.mark.slow
 def test_with_weights_the_risk_is_kept_where_what_is_risky_is_audited_least() -> None:
     most = 200 * 0.05 + 3 * math.sqrt(200 * 0.05 * 0.95)
     found = SPARED.redrawn(200)

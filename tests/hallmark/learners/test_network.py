@@ -100,6 +100,7 @@ def test_a_checkpoint_of_another_training_is_as_good_as_none(change: str, tmp_pa
     assert told == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_a_draft_that_was_cut_off_harms_nothing(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         fitted(progress=stopped(3), checkpoint=tmp_path)

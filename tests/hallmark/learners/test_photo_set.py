@@ -116,6 +116,7 @@ def test_the_figure_that_stops_a_training_is_that_of_repeated_rows(times: NDArra
     assert one == pytest.approx(other, rel=1e-5) and one != pytest.approx(even, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_training_with_weights_expects_what_the_weights_make_usual() -> None:
     train, held = items(160, seed=1), items(80, seed=2)
     heavy = [weighted(each, np.where(each.labels == 1, 8.0, 1.0)) for each in (train, held)]

@@ -134,6 +134,7 @@ def by(bags: Sharing, items: list[str]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_candidate_decides_the_share_of_items_that_is_said_and_always_the_same_ones(bags: Sharing) -> None:
     assert set(by(bags, ITEMS[:20]).values()) == {bags.unit.digest}, "without a word it is in shadow"
     bags.give(20)
@@ -176,6 +177,7 @@ def test_a_file_that_says_something_else_leaves_all_items_to_stable(bags: Sharin
     assert bags.share.percent == 0 and set(by(bags, ITEMS[:10]).values()) == {bags.unit.digest}
 
 
+@pytest.mark.slow
 def test_a_candidate_whose_model_dies_under_load_loses_no_item_and_its_share_ends(bags: Sharing) -> None:
     told = bags.give(50)
     asked = threading.Event()
@@ -276,6 +278,7 @@ def test_its_share_ends_once_labels_of_its_own_accepts_break_its_guarantee(bags:
     assert "hallmark_decision_share_stopped" in bags.http.get("/metrics").text
 
 
+@pytest.mark.slow
 def test_its_share_ends_once_its_decisions_are_dearer_by_labels_of_stables_items(bags: Sharing) -> None:
     """It gives to people what stable accepts, and all of it is authentic."""
     bags.view4.outputs = {"risk": [0.6]}
