@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,11 @@ def test_a_service_waits_for_its_runtime(cluster: Open, fake_runtime: Runtime) -
     asyncio.run(scenario())
 
 
+def _listens(address: tuple[str, int]) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(address) == 0
+
+
 def test_sidecars_volumes_and_ports_are_as_in_a_pod(cluster: Open, fake_runtime: Runtime) -> None:
     """The sidecar is reached at the address that the main container was told, and its ConfigMap follows changes."""
 
@@ -346,6 +352,7 @@ def test_sidecars_volumes_and_ports_are_as_in_a_pod(cluster: Open, fake_runtime:
             seen = (await c.client.get(f"http://{main[0]}:{main[1]}/env")).json()["argv"]
             assert f"--peer=http://127.0.0.1:{monitor[1]}/" in seen
             assert c.reconciler.address("fraud", pod, 22) is None
+            await c.until(lambda: _listens(monitor))  # the pod is ready by its main container
             told = (await c.client.get(f"http://{monitor[0]}:{monitor[1]}/env")).json()["argv"]
             path = Path(next(a for a in told if a.startswith("--peer=")).removeprefix("--peer="))
             assert not path.exists()
