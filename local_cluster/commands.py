@@ -1,21 +1,25 @@
-"""Commands of the local cluster: up and down. The command line finds them by their entry points."""
+"""Commands of the local cluster: up, down, and decide beside it. The command line finds them by their entry points."""
 
 from __future__ import annotations
 
 import shlex
+import time
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hallmark.cli.clusters import connected
-from hallmark.cli.console import Seconds, say
+from hallmark.cli.console import DomainName, Seconds, say
+from hallmark.cli.options import declaration
 from hallmark.cli.serve import apply_all
 from hallmark.declaration.traffic import ADAPTERS, TrafficAdapter
 from hallmark.interrupts import Interrupted
 from hallmark.leash import Leash
 from hallmark.settings import Settings
 
+DECIDE_PORT = 8430
 _STOPPED = "the local cluster was stopped; its objects come back with the next `hallmark up`"
 
 
@@ -94,3 +98,66 @@ def down(timeout: Seconds = 60.0) -> None:
         say(f"ended what was left over: {each}")
     if stopped.cluster or not stopped.left:
         say("stopped" if stopped.cluster else "nothing was running")
+
+
+def decide(
+    domain: DomainName,
+    llm: Annotated[
+        str,
+        typer.Option(
+            "--llm",
+            metavar="URL",
+            help="Where the reviewer's language model answers, an OpenAI-compatible server such as http://127.0.0.1:8000. stand-in: one that"
+            " looks at no picture and says the first word that its schema has, to see that all around it works.",
+            show_default=False,
+        ),
+    ] = "",
+    node: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--node",
+            metavar="NODE=URL",
+            help="Where a node is asked; default: the local cluster's gateway. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    crops: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--crops",
+            metavar="FOLDER",
+            help="Pictures of references, a model's folder or one with crops.json; default: of the versions in the registry. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1 of the service that decides; 0 takes a free one.")
+    ] = DECIDE_PORT,
+    timeout: Seconds = 60.0,
+) -> None:
+    """Have a domain's sealed unit decide on this machine, and its candidate beside it, until ctrl-c.
+
+    It asks the models that `hallmark up` serves, and gives people's cases to the queue that `hallmark reviews page` shows.
+    """
+    from local_cluster import containers
+    from local_cluster import decide as deciding
+
+    settings = declaration(domain)[1].prepared()
+    ports = containers.free_ports(range(3), taken={port})
+    asked = {
+        "llm": llm,
+        "nodes": deciding.named(node or []),
+        "crops": crops or [],
+        "ports": (port or ports[0], ports[1], ports[2]),
+    }
+    running = deciding.Running(domain, settings, asked)
+    try:
+        running.start(timeout=timeout)
+        while True:
+            time.sleep(deciding.LOOK)
+            running.look(timeout=timeout)
+    except Interrupted as stopped:
+        stopped.add_note(f"nothing decides in {domain} here any more")
+        raise
+    finally:
+        running.end()

@@ -12,27 +12,24 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Annotated, Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import httpx
-import typer
 
-from hallmark.cli.console import DomainName, Seconds, say
-from hallmark.cli.options import declaration
+from hallmark.cli.console import say
+from hallmark.decision import share as shares
 from hallmark.decision import unit
-from hallmark.decision.terms import SHARE_FILE
 from hallmark.decision.unit import Unit
 from hallmark.errors import DeclarationError, HallmarkError, NotFound, TimedOut
-from hallmark.interrupts import Interrupted
 from hallmark.leash import Leash
 from hallmark.prompts.sealed import short
+from hallmark.rollout.decision_units import records_of
 from hallmark.settings import Settings
 from local_cluster import containers
 from local_cluster.processes import tail
 
-PORT = 8430
 STAND_IN = "stand-in"
-_LOOK = 1.0
+LOOK = 1.0
 """Seconds between two looks at processes, units and pods."""
 _GRACE = 10.0
 _SAID = 2000
@@ -53,66 +50,6 @@ class Plan(NamedTuple):
     processes: tuple[Process, ...]
     stable: Unit
     candidate: Unit | None
-
-
-def decide(
-    domain: DomainName,
-    llm: Annotated[
-        str,
-        typer.Option(
-            "--llm",
-            metavar="URL",
-            help="Where the reviewer's language model answers, an OpenAI-compatible server such as http://127.0.0.1:8000. stand-in: one that"
-            " looks at no picture and says the first word that its schema has, to see that all around it works.",
-            show_default=False,
-        ),
-    ] = "",
-    node: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--node",
-            metavar="NODE=URL",
-            help="Where a node is asked; default: the local cluster's gateway. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    crops: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--crops",
-            metavar="FOLDER",
-            help="Pictures of references, a model's folder or one with crops.json; default: of the versions in the registry. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1 of the service that decides; 0 takes a free one.")
-    ] = PORT,
-    timeout: Seconds = 60.0,
-) -> None:
-    """Have a domain's sealed unit decide on this machine, and its candidate beside it, until ctrl-c.
-
-    It asks the models that `hallmark up` serves, and gives people's cases to the queue that `hallmark reviews page` shows.
-    """
-    settings = declaration(domain)[1].prepared()
-    ports = containers.free_ports(range(3), taken={port})
-    asked = {
-        "llm": llm,
-        "nodes": _named(node or []),
-        "crops": crops or [],
-        "ports": (port or ports[0], ports[1], ports[2]),
-    }
-    running = _Running(domain, settings, asked)
-    try:
-        running.start(timeout=timeout)
-        while True:
-            time.sleep(_LOOK)
-            running.look(timeout=timeout)
-    except Interrupted as stopped:
-        stopped.add_note(f"nothing decides in {domain} here any more")
-        raise
-    finally:
-        running.end()
 
 
 def plan(
@@ -191,11 +128,8 @@ def plan(
 
     where = [f"--node={node}={url}" for node, url in addresses(stable)]
     where += [f"--candidate-node={node}={url}" for node, url in addresses(candidate)] if candidate else []
-    deciding = _deciding(name, settings, stable, candidate, where, port=ports[0])
-    more = deciding._replace(
-        arguments=(*deciding.arguments, *shown), environment={**deciding.environment, **references}
-    )
-    return Plan((*found, more), stable, candidate)
+    found.append(_deciding(name, settings, stable, candidate, [*where, *shown], references, port=ports[0]))
+    return Plan(tuple(found), stable, candidate)
 
 
 def _deciding(
@@ -203,15 +137,19 @@ def _deciding(
     settings: Settings,
     stable: Unit,
     candidate: Unit | None,
-    flags: Sequence[str],
+    flags: list[str],
+    references: Mapping[str, str],
     *,
     port: int,
 ) -> Process:
-    """The service that decides, without pictures of references."""
-    digests, more = {"HALLMARK_UNIT_DIGEST": stable.digest}, list[str]()
+    """The service that decides.   flags: where its nodes are, and pictures of references.   references: digests of these, for its environment."""
+    digests = {"HALLMARK_UNIT_DIGEST": stable.digest, **references}
     if candidate is not None:
-        more += [f"--candidate={unit.place(name, settings, unit.CANDIDATE)}"]
-        more += [f"--share={settings.releases / name / SHARE_FILE}"]
+        flags = [
+            *flags,
+            f"--candidate={unit.place(name, settings, unit.CANDIDATE)}",
+            f"--share={shares.path(name, settings)}",
+        ]
         digests["HALLMARK_CANDIDATE_DIGEST"] = candidate.digest
     return Process(
         "decision",
@@ -219,13 +157,12 @@ def _deciding(
             "inference_services.decision",
             f"--name={name}",
             f"--unit={unit.place(name, settings)}",
-            f"--records={settings.state / 'decisions' / name}",
+            f"--records={records_of(name, settings)}",
             f"--cases={settings.reviews}",
             f"--photos={settings.state / 'reviews' / 'photos'}",
             "--host=127.0.0.1",
             f"--http-port={port}",
             *flags,
-            *more,
         ),
         digests,
         port,
@@ -268,7 +205,8 @@ def _served(service: str, settings: Settings) -> Iterator[str]:
             yield f"http://{here[port]}"
 
 
-def _named(given: Sequence[str]) -> dict[str, str]:
+def named(given: Sequence[str]) -> dict[str, str]:
+    """Addresses by node, of what --node was given; `DeclarationError` where that is none."""
     found = {}
     for each in given:
         name, _, url = each.partition("=")
@@ -286,13 +224,13 @@ def _known(nodes: Mapping[str, str], units: Sequence[Unit]) -> None:
         raise DeclarationError("--node names a node that no unit has", expected=", ".join(known), got=unknown[0])
 
 
-class _Running:
+class Running:
     """The processes of one domain; what they say is in its folder of the state."""
 
     def __init__(self, name: str, settings: Settings, asked: Mapping[str, Any]) -> None:
         """asked: of `plan`."""
         self._name, self._settings, self._asked = name, settings, asked
-        self._logs = settings.state / "decisions" / f"{name}-logs"
+        self._logs = records_of(name, settings).with_name(f"{name}-logs")
         self._leash = Leash(self._logs)
         self._children = list[tuple[Process, subprocess.Popen[bytes]]]()
         self._open = list[IO[bytes]]()
@@ -386,5 +324,5 @@ class _Running:
             say(f"candidate    unit {short(found.candidate.digest)}, by hallmark decision compare {name}")
         if any(each.name == STAND_IN for each in found.processes):
             say("reviewer     a stand-in that looks at no picture: its word says nothing of an item")
-        say(f"records      {settings.shown(settings.state / 'decisions' / name)}")
+        say(f"records      {settings.shown(records_of(name, settings))}")
         say(f"next         hallmark call {name} --to http://127.0.0.1:{port}, and hallmark reviews page")

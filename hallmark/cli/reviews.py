@@ -49,12 +49,15 @@ Token = Annotated[str, typer.Argument(help="The token that `hallmark reviews nex
 
 
 @contextlib.contextmanager
-def _queue(settings: Settings | None = None) -> Iterator[ReviewQueue]:
+def _queue(settings: Settings | None = None, *, domain: str = "") -> Iterator[ReviewQueue]:
+    """The queue; `DeclarationError` where nobody knows the domain that is asked for."""
     from hallmark.reviews.database import connect
     from hallmark.reviews.queue import ReviewQueue
 
-    queue = ReviewQueue(connect((settings or Settings.load()).reviews))
+    settings = settings or Settings.load()
+    queue = ReviewQueue(connect(settings.reviews))
     with contextlib.closing(queue):
+        _known(domain, queue, settings)
         yield queue
 
 
@@ -83,9 +86,7 @@ def list_(
     output: Output = Format.table,
 ) -> None:
     """List cases that wait, in the order in which they would be taken, and those that somebody has."""
-    settings = Settings.load()
-    with _queue(settings) as queue:
-        _known(domain, queue, settings)
+    with _queue(domain=domain) as queue:
         found = queue.waiting(domain=domain, limit=limit)
     rows = [
         {
@@ -148,9 +149,7 @@ def guarantee(domain: DomainName, output: Output = Format.table) -> None:
 @app.command("next", epilog="Example: hallmark reviews next --as ana -o json")
 def next_(who: As = "", domain: Domain = "", output: Output = Format.table) -> None:
     """Take the case that saves most a minute, or see again the one that you have."""
-    settings = Settings.load()
-    with _queue(settings) as queue:
-        _known(domain, queue, settings)
+    with _queue(domain=domain) as queue:
         claim = queue.claim(who or people.account(), domains={domain} if domain else None)
     if claim is None:
         emit([], output, empty="no case waits for you")
@@ -221,9 +220,7 @@ def report(domain: Domain = "", output: Output = Format.table) -> None:
     """Show what waits, what was said, how long it took, how well two people agree (Cohen's kappa) and what audits found."""
     from hallmark.reviews import report as reports
 
-    settings = Settings.load()
-    with _queue(settings) as queue:
-        _known(domain, queue, settings)
+    with _queue(domain=domain) as queue:
         found = reports.report(queue, domain=domain)
     if output is not Format.table:
         emit([found.model_dump(mode="json")], output)
@@ -282,9 +279,7 @@ def export(
 
     if form not in ("label-studio", "labels"):
         raise DeclarationError("--format is neither", expected="label-studio or labels", got=form)
-    settings = Settings.load()
-    with _queue(settings) as queue:
-        _known(domain, queue, settings)
+    with _queue(domain=domain) as queue:
         given = list(queue.verdicts(domain=domain))
     if form == "labels":
         rows: list[dict[str, Any]] = list(label_events.examples(given))
